@@ -1,0 +1,1 @@
+"""tailshard: find the collision events that look least like the Standard Model."""

@@ -1,0 +1,450 @@
+"""One validated, immutable description of a search.
+
+A pipeline file is YAML; `load` reads it, applies overrides and returns a `Pipeline`. Every part is
+checked when it is created, so a wrong file fails before any work. `content_hash` of a part is stable
+across machines and Python versions; the ledger is built on it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+from .quantities import CrossSection, Energy, Length, Luminosity
+
+Kind = Literal["background", "signal", "data"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+PluginName = Annotated[str, Field(min_length=1, description="a built-in name, or 'module:object'")]
+
+
+class Part(BaseModel):
+    """A part of a pipeline: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class Dataset(Part):
+    """Ntuple files of one sample, and the channel they belong to."""
+
+    channel: Name
+    """What the sample is called in figures and tables; several datasets may share a channel."""
+    kind: Kind
+    """background and signal are simulation; data never carries simulation weights."""
+    dialect: PluginName
+    """The ntuple release: atlas-2025, atlas-2020, atlas-2016."""
+    files: tuple[str, ...]
+    """Glob patterns below the data root, absolute paths, or URLs."""
+    published: tuple[str, ...] = ()
+    """URLs of the same files where the public can read them; used when there is no data root."""
+    name: Name | None = None
+    """Identity of the sample; the channel where it is left out. The split of an event depends on it."""
+    tree: str | None = None
+    """Tree in the file; the dialect's own where it is left out."""
+    cross_section: CrossSection | None = None
+    """pb; overrides the file's value, k-factor and filter efficiency included."""
+    sum_of_weights: float | None = Field(default=None, gt=0)
+    """Sum of generator weights of the whole sample, before any skim; overrides the file's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in ("files", "published"):
+                if key in values:
+                    values = {**values, key: _one_or_many(values[key])}
+        return values
+
+    @model_validator(mode="after")
+    def _normalisation_is_for_simulation(self) -> "Dataset":
+        if self.kind == "data" and (self.cross_section or self.sum_of_weights):
+            raise ValueError("data has no cross_section and no sum_of_weights; remove them")
+        if not self.files and not self.published:
+            raise ValueError("names no files")
+        return self
+
+    @property
+    def identity(self) -> str:
+        """Name that keys the event hash."""
+        return self.name or self.channel
+
+
+class LeptonCuts(Part):
+    """What an electron or muon must satisfy to be an object of the event."""
+
+    minimum_pt: Energy = 7.0
+    maximum_abs_eta: float = 2.47
+    identification: Literal["none", "loose", "medium", "tight"] = "tight"
+    isolation: Literal["none", "loose", "tight"] = "none"
+    maximum_abs_d0_significance: float | None = None
+    maximum_abs_z0_sin_theta: Length | None = None
+
+
+class JetCuts(Part):
+    """What a jet must satisfy, and what makes it a b jet."""
+
+    minimum_pt: Energy = 20.0
+    maximum_abs_eta: float = 2.5
+    pile_up_rejection: bool = True
+    """Apply the release's jet-vertex criterion (JVT or JVF)."""
+    b_tag_efficiency: int | None = Field(default=None, gt=0, lt=100)
+    """Working point in per cent; the dialect's default where left out. Every jet is light or b."""
+
+
+class EventCuts(Part):
+    """Cuts on an event; what is left out keeps the value of the named selection."""
+
+    minimum_leptons: int | None = Field(default=None, ge=0)
+    maximum_leptons: int | None = Field(default=None, ge=0)
+    lepton_pt: tuple[Energy, ...] | None = None
+    """Thresholds for the leptons in falling order of pT."""
+    minimum_jets: int | None = Field(default=None, ge=0)
+    """Light and b jets together."""
+    minimum_b_jets: int | None = Field(default=None, ge=0)
+    maximum_b_jets: int | None = Field(default=None, ge=0)
+    minimum_met: Energy | None = None
+    minimum_m_ll: Energy | None = None
+    """Invariant mass of the two leading leptons."""
+    maximum_m_ll: Energy | None = None
+    opposite_charge: bool | None = None
+    """Of the two leading leptons."""
+    same_flavour: bool | None = None
+    """Of the two leading leptons."""
+    total_charge_zero: bool | None = None
+    """Of the leptons that the selection counts (the four leading ones in four_lepton)."""
+    flavour_pairs: bool | None = None
+    """Four leading leptons are 4e, 2e2mu or 4mu."""
+    triggers: tuple[Literal["electron", "muon", "dielectron", "dimuon", "multilepton", "met"], ...] | None = None
+    """At least one of these fired; empty asks for none."""
+    trigger_matched: bool | None = None
+    """At least one lepton fired a trigger."""
+
+
+class Selection(Part):
+    """Objects and events to keep."""
+
+    name: PluginName = "two_lepton"
+    """two_jets_two_leptons, two_lepton, three_lepton, four_lepton or 'module:object'."""
+    electrons: LeptonCuts = LeptonCuts()
+    muons: LeptonCuts = LeptonCuts(maximum_abs_eta=2.7)
+    jets: JetCuts = JetCuts()
+    cuts: EventCuts = EventCuts()
+
+
+class Multiplicities(Part):
+    """Rows of the rapidity-mass matrix by object type, in the order of its blocks."""
+
+    light_jets: Positive = 6
+    b_jets: Positive = 6
+    electrons: Positive = 5
+    muons: Positive = 5
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Rows by type, in block order."""
+        return (self.light_jets, self.b_jets, self.electrons, self.muons)
+
+    @property
+    def size(self) -> int:
+        """Rows (and columns) of the matrix, missing transverse momentum included: 23 by default."""
+        return 1 + sum(self.counts)
+
+
+class Features(Part):
+    """What the network sees of an event."""
+
+    convention: Literal["chekanov", "thesis"] = "chekanov"
+    """chekanov: true transverse mass with MET, energies over sqrt(s). thesis: as its code has it."""
+    multiplicities: Multiplicities = Multiplicities()
+    center_of_mass_energy: Energy = Field(default=13000.0, gt=0)
+    """GeV; used by the chekanov convention."""
+
+
+class Store(Part):
+    """Geometry of the shard store."""
+
+    slot: Positive = 65536
+    """Events in a slot: the most that one task reads, and one shard of every array."""
+    chunk: Positive = 1024
+    """Events in a chunk: the least that is decoded at once."""
+
+    @model_validator(mode="after")
+    def _chunks_fill_a_slot(self) -> "Store":
+        if self.slot % self.chunk:
+            raise ValueError(f"slot ({self.slot}) must be a multiple of chunk ({self.chunk})")
+        return self
+
+
+class Splits(Part):
+    """Disjoint shares of the events of every dataset, decided by a hash of each event's identity."""
+
+    training: Fraction = 0.6
+    validation: Fraction = 0.2
+    test: Fraction = 0.2
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "Splits":
+        total = self.training + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"training + validation + test must be 1, found {total:g}")
+        return self
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Shares in the order training, validation, test."""
+        return (self.training, self.validation, self.test)
+
+
+class Model(Part):
+    """The network."""
+
+    name: PluginName = "ae_small"
+    """ae_small, ae_large or 'module:object'."""
+    latent: Positive = 150
+    """Width of the latent layer."""
+
+
+class Training(Part):
+    """How the network is trained."""
+
+    channels: tuple[Name, ...] | None = None
+    """Channels to learn from; every background where left out."""
+    epochs: Positive = 10
+    batch_size: Positive = 1024
+    """Events in a global batch, over all workers."""
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    scaler: Literal["minmax", "standard"] = "minmax"
+    weights: Literal["absolute", "clip", "signed", "uniform"] = "absolute"
+    """Treatment of event weights in the loss. absolute: |w|. clip: negative weights become zero.
+    signed: as they are (unbiased, may diverge). uniform: one for each event."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where a GPU has it, float32 elsewhere."""
+    patience: Positive = 5
+    """Epochs without a better validation loss before training stops."""
+    seed: int = Field(default=1, ge=0)
+    workers: Positive | Literal["auto"] = "auto"
+    """Data-parallel workers; auto: one for each GPU, or one for every two CPUs."""
+    use_gpu: bool | Literal["auto"] = "auto"
+    shuffle_chunks: Positive = 128
+    """Chunks in the shuffle window; its memory is shuffle_chunks x store.chunk events."""
+    maximum_restarts: int = Field(default=2, ge=0)
+    """Worker failures survived by restarting from the last checkpoint."""
+
+
+class Regions(Part):
+    """Signal regions, from the background's validation events alone."""
+
+    background_efficiencies: tuple[Fraction, ...] = (0.1, 0.01)
+    """Regions that keep this share of the background."""
+    median_steps: tuple[Positive, ...] = (1, 2, 3)
+    """Regions log10(error) > median + step x |median| / 5."""
+    minimum_background: float = Field(default=1.0, ge=0)
+    """Expected background events below which a scan quotes no significance."""
+
+
+class Observable(Part):
+    """A quantity to histogram."""
+
+    bins: Positive
+    range: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> "Observable":
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range must rise, found {list(self.range)}")
+        return self
+
+
+def _default_observables() -> dict[str, Observable]:
+    return {
+        "met": Observable(bins=50, range=(0, 1000)),
+        "leading_lepton_pt": Observable(bins=50, range=(0, 1000)),
+        "m_ll": Observable(bins=60, range=(0, 600)),
+        "m_lll": Observable(bins=50, range=(0, 1000)),
+        "h_t": Observable(bins=50, range=(0, 2500)),
+        "m_eff": Observable(bins=60, range=(0, 3000)),
+        "jets": Observable(bins=12, range=(0, 12)),
+        "b_jets": Observable(bins=7, range=(0, 7)),
+    }
+
+
+class Histograms(Part):
+    """What is histogrammed, in every channel, split and region."""
+
+    observables: dict[str, Observable] = Field(default_factory=_default_observables)
+    """Kinematic quantities of the store by name; range in GeV where the quantity has a unit."""
+    error: Observable = Observable(bins=60, range=(-5, 1))
+    """log10 of the reconstruction error, as drawn; cuts and AUC use a far finer axis."""
+
+
+class Report(Part):
+    """What the report shows."""
+
+    title: str | None = None
+    candidate_fraction: Fraction = 0.01
+    """Share of the data, in falling order of error, listed as candidates."""
+    event_displays: Annotated[int, Field(ge=0)] = 3
+    """Most anomalous candidates whose matrices are drawn."""
+
+
+class Pipeline(Part):
+    """A search: what is read, kept, learned and reported."""
+
+    name: Name
+    description: str = ""
+    data_root: str | None = None
+    """Where relative input paths start; --data-root overrides it."""
+    luminosity: Luminosity
+    """fb^-1; simulation is scaled to it."""
+    datasets: tuple[Dataset, ...] = Field(min_length=1)
+    selection: Selection = Selection()
+    features: Features = Features()
+    store: Store = Store()
+    splits: Splits = Splits()
+    model: Model = Model()
+    training: Training = Training()
+    regions: Regions = Regions()
+    histograms: Histograms = Histograms()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Pipeline":
+        kinds: dict[str, str] = {}
+        identities: set[str] = set()
+        for dataset in self.datasets:
+            if kinds.setdefault(dataset.channel, dataset.kind) != dataset.kind:
+                raise ValueError(
+                    f"channel '{dataset.channel}' is both {kinds[dataset.channel]} and {dataset.kind}"
+                )
+            if dataset.identity in identities:
+                raise ValueError(f"two datasets are called '{dataset.identity}'; give each its own name")
+            identities.add(dataset.identity)
+        if "background" not in kinds.values():
+            raise ValueError("no dataset has kind background: there is nothing to learn from")
+        if unknown := [name for name in self.training.channels or () if name not in kinds]:
+            raise ValueError(f"training.channels names unknown channels {unknown}; known: {list(kinds)}")
+        if self.luminosity > 5000:
+            raise ValueError(
+                f"luminosity {self.luminosity:g} fb^-1 is more than the LHC will ever deliver; "
+                f"if it is in pb^-1, write '{self.luminosity:g} pb^-1'"
+            )
+        return self
+
+    @property
+    def channels(self) -> dict[str, Kind]:
+        """Channel -> kind, in the order of the file."""
+        return {dataset.channel: dataset.kind for dataset in self.datasets}
+
+    def channels_of(self, kind: Kind) -> tuple[str, ...]:
+        """Names of the channels of a kind, in the order of the file."""
+        return tuple(channel for channel, its_kind in self.channels.items() if its_kind == kind)
+
+    @property
+    def training_channels(self) -> tuple[str, ...]:
+        """Channels that the network learns from."""
+        return self.training.channels or self.channels_of("background")
+
+
+def content_hash(*contents: Any) -> str:
+    """Give 16 hexadecimal digits that change when, and only when, the contents change.
+
+    Takes anything JSON can hold, and parts of a pipeline.
+    """
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+    text = json.dumps(contents, sort_keys=True, separators=(",", ":"), default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: Path | str, overrides: Iterable[str] = (), data_root: str | None = None) -> Pipeline:
+    """Read, override and validate a pipeline file.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    overrides
+        ``key=value`` strings; keys are dotted (``training.epochs=3``, ``datasets.0.files=a.root``),
+        values are YAML.
+    data_root
+        Where relative input paths start; replaces the file's own.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, is not YAML, or says something that cannot be.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the pipeline {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys to values, found {type(content).__name__}")
+    for override in overrides:
+        _override(content, override)
+    if data_root is not None:
+        content["data_root"] = data_root
+    try:
+        return Pipeline.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:\n" + "\n".join(_sentences(error))) from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected key=value, for example training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+    *parents, last = key.split(".")
+    target: Any = content
+    for parent in parents:
+        if isinstance(target, list) and parent.isdigit() and int(parent) < len(target):
+            target = target[int(parent)]
+        elif isinstance(target, dict):
+            target = target.setdefault(parent, {})
+        else:
+            raise ConfigError(f"--set {override}: there is no '{parent}' to set something in")
+    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
+        target[int(last)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        raise ConfigError(f"--set {override}: '{'.'.join(parents)}' has no key '{last}'")
+
+
+def _sentences(error: ValidationError) -> Iterable[str]:
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(step) for step in problem["loc"]) or "the pipeline"
+        if problem["type"] == "extra_forbidden":
+            yield f"  {where}: there is no such key"
+        elif problem["type"] == "missing":
+            yield f"  {where}: this key is missing"
+        elif problem["type"] == "value_error":
+            yield f"  {where}: {problem['ctx']['error']}"
+        else:
+            yield f"  {where}: {problem['msg'].lower()}, found {problem['input']!r}"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a pipeline file, for editors."""
+    schema = Pipeline.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tailshard pipeline", **schema}

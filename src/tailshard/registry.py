@@ -1,0 +1,54 @@
+"""The one place where a name in a pipeline file becomes a Python object.
+
+A name is either built in (``ae_small``) or ``module:object``, found on the Python path, so that a
+user's own selection, dialect or model needs no change to tailshard.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ConfigError
+
+
+def resolve(what: str, name: str, builtin: Mapping[str, Any]) -> Any:
+    """Find the object that a pipeline names.
+
+    Parameters
+    ----------
+    what
+        What is looked for, in the words of the pipeline file ("selection").
+    name
+        A key of `builtin`, or ``module:object``.
+    builtin
+        What tailshard brings along.
+
+    Raises
+    ------
+    ConfigError
+        There is no such object.
+    """
+    if name in builtin:
+        return builtin[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"there is no {what} called '{name}'; use one of {', '.join(builtin)}, "
+            "or 'module:object' for one of your own"
+        )
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise ConfigError(
+            f"{what} '{name}': cannot import '{module_name}' ({error}); is its folder on PYTHONPATH?"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"{what} '{name}': module '{module_name}' has no '{attribute}'") from error
+
+
+def source_of(name: str) -> str:
+    """Source text of a ``module:object`` (empty for what is built in), so that editing it makes outputs stale."""
+    if ":" not in name:
+        return ""
+    return inspect.getsource(resolve("object", name, {}))
