@@ -1,0 +1,121 @@
+"""A cluster profile becomes a Dask client, and an address for Ray.
+
+A pipeline says what to search; a profile says where to run. The results do not depend on it.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from .config import Part, Positive
+from .errors import ClusterError, ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class DaskProfile(Part):
+    """Worker processes for ingest, scoring and histogramming."""
+
+    workers: Positive | Literal["auto"] = "auto"
+    """auto: one for each CPU."""
+    memory_limit: str = "auto"
+    """Of each worker; auto: the machine's memory over the workers."""
+    dashboard: str = "127.0.0.1:8787"
+    """Loopback by default: whoever reaches the dashboard can see and disturb the run."""
+    start_timeout: float = Field(default=120, gt=0)
+    """Seconds to wait for the workers."""
+
+
+class RayProfile(Part):
+    """Where training runs."""
+
+    address: str | None = None
+    """Address of a running Ray cluster; a private one is started where left out."""
+
+
+class ClusterProfile(Part):
+    """Where to run."""
+
+    kind: Literal["local"] = "local"
+    dask: DaskProfile = DaskProfile()
+    ray: RayProfile = RayProfile()
+
+
+def load_profile(path: Path | None, workers: int | None = None) -> ClusterProfile:
+    """Read a cluster profile; this machine where `path` is None. `workers` overrides the Dask workers.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent or says something that cannot be.
+    """
+    content: dict[str, object] = {}
+    if path is not None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"cannot read the cluster profile {path}: {error}") from error
+    try:
+        profile = ClusterProfile.model_validate(content)
+        if workers is None:
+            return profile
+        dask = DaskProfile.model_validate({**profile.dask.model_dump(), "workers": workers})
+        return profile.model_copy(update={"dask": dask})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in problem["loc"])
+        raise ConfigError(f"cluster profile {path or ''} {where}: {problem['msg']}") from None
+
+
+@contextmanager
+def dask_client(profile: ClusterProfile) -> Iterator["Client"]:
+    """Start worker processes and give a client; stop them at the end.
+
+    Raises
+    ------
+    ClusterError
+        The workers do not start in time.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+    from dask.system import CPU_COUNT
+
+    workers = CPU_COUNT if profile.dask.workers == "auto" else profile.dask.workers
+    quiet = {"distributed.worker.memory.terminate": 0.98, "distributed.admin.log-length": 100}
+    with (
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=profile.dask.memory_limit,
+            dashboard_address=_free_address(profile.dask.dashboard),
+            silence_logs="ERROR",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        try:
+            client.wait_for_workers(workers, timeout=profile.dask.start_timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"only {len(client.scheduler_info()['workers'])} of {workers} Dask workers started in "
+                f"{profile.dask.start_timeout:g} s; ask for fewer with --workers"
+            ) from error
+        yield client
+
+
+def _free_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return address

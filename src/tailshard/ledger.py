@@ -1,0 +1,173 @@
+"""What exists in a work directory, and what made it.
+
+One JSON file, replaced atomically by the one process that holds the work directory's lock. For each
+stage it keeps the parts of the key (configuration, inputs, code version) under which the output was
+made; an output is stale exactly when today's parts differ, and the differing parts are the reason.
+"""
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .config import content_hash
+from .errors import WorkdirError
+
+LEDGER_VERSION = 1
+
+Parts = Mapping[str, Any]
+"""Key of an output, by part: JSON values."""
+
+_PACKAGES = ("numpy", "awkward", "uproot", "coffea", "dask", "dask-awkward", "zarr", "torch", "ray", "hist")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished output of a stage."""
+
+    parts: Parts
+    """What it was made from."""
+    result: Mapping[str, Any]
+    """Small facts the stage reported when it finished."""
+    made: Mapping[str, Any]
+    """When, and with which versions."""
+
+    @property
+    def key(self) -> str:
+        """Content hash of the parts."""
+        return content_hash(self.parts)
+
+
+@dataclass
+class Ledger:
+    """The finished stages of one work directory."""
+
+    path: Path
+    pipeline: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, workdir: Path, pipeline: str) -> "Ledger":
+        """Read the ledger of a work directory; empty where there is none yet.
+
+        Raises
+        ------
+        WorkdirError
+            The directory belongs to another pipeline, or its ledger cannot be read.
+        """
+        path = workdir / "ledger.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["version"] != LEDGER_VERSION:
+                raise WorkdirError(
+                    f"{path} has version {content['version']}, this tailshard writes {LEDGER_VERSION}; "
+                    "use another --workdir"
+                )
+            if content["pipeline"] != pipeline:
+                raise WorkdirError(
+                    f"{workdir} was made by the pipeline '{content['pipeline']}', not '{pipeline}'; "
+                    "use another --workdir, or remove this one"
+                )
+            return cls(path, pipeline, {name: Entry(**entry) for name, entry in content["stages"].items()})
+        except FileNotFoundError:
+            return cls(path, pipeline)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorkdirError(f"{path} cannot be read ({error}); remove it to start again") from error
+
+    def reasons(self, stage: str, parts: Parts) -> list[str]:
+        """Say why the output of a stage does not fit today's parts; an empty list means that it does."""
+        entry = self.entries.get(stage)
+        if entry is None:
+            return ["has not been made yet"]
+        return list(_differences(entry.parts, json.loads(json.dumps(parts))))
+
+    def record(self, stage: str, parts: Parts, result: Mapping[str, Any]) -> None:
+        """Enter a finished output and replace the file."""
+        self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance())
+        self._write()
+
+    def forget(self, stage: str) -> None:
+        """Strike out an output, before it is made again."""
+        if self.entries.pop(stage, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
+        content = {
+            "version": LEDGER_VERSION,
+            "pipeline": self.pipeline,
+            "stages": {
+                name: {"parts": entry.parts, "result": entry.result, "made": entry.made}
+                for name, entry in self.entries.items()
+            },
+        }
+        write_atomically(self.path, json.dumps(content, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that it is never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def provenance() -> dict[str, Any]:
+    """Time (UTC), version of tailshard and of the packages that decide its results, and the machine."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tailshard": version("tailshard"),
+        "python": platform.python_version(),
+        "machine": platform.node(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Hold a work directory, so that no two runs write into it.
+
+    Raises
+    ------
+    WorkdirError
+        Another process holds it, or it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise WorkdirError(f"cannot write the work directory {workdir}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WorkdirError(
+                f"another tailshard is at work in {workdir}; wait for it or use another --workdir"
+            ) from error
+        yield
+
+
+def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    if before == now:
+        return
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in [*before, *(name for name in now if name not in before)]:
+            place = f"{where}.{name}" if where else name
+            if name not in now:
+                yield f"{place} was removed"
+            elif name not in before:
+                yield f"{place} is new"
+            else:
+                yield from _differences(before[name], now[name], place)
+        return
+    old, new = (json.dumps(value) for value in (before, now))
+    yield f"{where} changed from {old} to {new}" if len(old) + len(new) < 80 else f"{where} changed"
