@@ -46,7 +46,7 @@ class Dataset(Part):
     files: tuple[str, ...]
     """Glob patterns below the data root, absolute paths, or URLs."""
     published: tuple[str, ...] = ()
-    """URLs of the same files where the public can read them; used when there is no data root."""
+    """URLs to read where there is no data root."""
     name: Name | None = None
     """Identity of the sample; the channel where it is left out. The split of an event depends on it."""
     tree: str | None = None
@@ -124,7 +124,9 @@ class EventCuts(Part):
     """Of the leptons that the selection counts (the four leading ones in four_lepton)."""
     flavour_pairs: bool | None = None
     """Four leading leptons are 4e, 2e2mu or 4mu."""
-    triggers: tuple[Literal["electron", "muon", "dielectron", "dimuon", "multilepton", "met"], ...] | None = None
+    triggers: tuple[Literal["electron", "muon", "dielectron", "dimuon", "multilepton", "met"], ...] | None = (
+        None
+    )
     """At least one of these fired; empty asks for none."""
     trigger_matched: bool | None = None
     """At least one lepton fired a trigger."""
@@ -447,4 +449,8 @@ def _sentences(error: ValidationError) -> Iterable[str]:
 def json_schema() -> dict[str, Any]:
     """JSON schema of a pipeline file, for editors."""
     schema = Pipeline.model_json_schema(mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tailshard pipeline", **schema}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tailshard pipeline",
+        **schema,
+    }

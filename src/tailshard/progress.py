@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""``progress(what, done, total)``, called from the driver only."""
+"""``progress(what, done, total)``, called from the driver only; total 0 makes `what` a message."""
 
 
 def silent(what: str, done: int, total: int) -> None:

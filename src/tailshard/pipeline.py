@@ -1,0 +1,274 @@
+"""Walk the stages in order: find out what is stale, then do it.
+
+Each verb of the command line is a function here. A `Search` is a pipeline in a work directory::
+
+    workdir/
+      ledger.json     what exists and what made it
+      store/          events, sharded Zarr v3                     ingest, score
+      model/          model.pt, metrics.jsonl, tensorboard/       train
+      results/        histograms, regions, summary, candidates    histogram
+      report/         index.html, histograms.root                 report
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import registry
+from .config import Pipeline, content_hash
+from .errors import InputError, WorkdirError
+from .launch import ClusterProfile, dask_client
+from .ledger import Ledger, Parts, locked, provenance
+from .progress import Progress, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+STAGES = ("ingest", "train", "score", "histogram", "report")
+
+CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 1, "report": 1}
+"""Raise a stage's number whenever its output changes for the same configuration and inputs."""
+
+# Where training runs decides neither what is learned from nor what is learned.
+_NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts"}
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Whether the output of a stage can be used as it is."""
+
+    stage: str
+    exists: bool
+    reasons: tuple[str, ...]
+    """Why it must be made again; empty where it is current."""
+    made: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+
+    @property
+    def current(self) -> bool:
+        """The output fits the pipeline, its inputs and this version of tailshard."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What a verb did."""
+
+    stage: str
+    did: bool
+    """False where the output was current already."""
+    result: Mapping[str, Any]
+
+
+@dataclass
+class Search:
+    """A pipeline in a work directory, and where to run it."""
+
+    pipeline: Pipeline
+    workdir: Path
+    profile: ClusterProfile = field(default_factory=ClusterProfile)
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        self.workdir = Path(self.workdir).resolve()
+        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
+        self._client: Client | None = None
+
+    @property
+    def store(self) -> Path:
+        """Folder of the event store."""
+        return self.workdir / "store"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained network."""
+        return self.workdir / "model"
+
+    @property
+    def results(self) -> Path:
+        """Folder of histograms and numbers."""
+        return self.workdir / "results"
+
+    @property
+    def report_page(self) -> Path:
+        """The page to open."""
+        return self.workdir / "report" / "index.html"
+
+    # -- what is stale ---------------------------------------------------------------------------
+
+    def states(self) -> list[StageState]:
+        """Tell for every stage whether its output exists, and why it is stale if it is."""
+        states: list[StageState] = []
+        for stage in STAGES:
+            entry = self.ledger.entries.get(stage)
+            upstream = next((state for state in states if not state.current), None)
+            if entry is None:
+                reasons = ["has not been made yet"]
+            elif not self._output(stage).exists():
+                reasons = [f"{self._output(stage)} is gone"]
+            elif upstream is not None:
+                reasons = [f"{upstream.stage} is stale"]
+            else:
+                reasons = self.ledger.reasons(stage, self._parts(stage))
+            states.append(
+                StageState(
+                    stage,
+                    entry is not None,
+                    tuple(reasons),
+                    entry.made if entry else None,
+                    entry.result if entry else None,
+                )
+            )
+        return states
+
+    def _output(self, stage: str) -> Path:
+        return {
+            "ingest": self.store / "catalog.json",
+            "train": self.model / "model.pt",
+            "score": self.store / "catalog.json",
+            "histogram": self.results / "summary.json",
+            "report": self.report_page,
+        }[stage]
+
+    def _parts(self, stage: str) -> Parts:
+        """Key of the output that a stage would make now. Earlier stages must be current."""
+        pipeline = self.pipeline
+        code = {"code": CODE_VERSION[stage]}
+        match stage:
+            case "ingest":
+                from .ingest import configuration, listing
+
+                return {**code, **configuration(pipeline), "files": listing(pipeline)}
+            case "train":
+                return {
+                    **code,
+                    "model": pipeline.model.model_dump(mode="json"),
+                    "source": registry.source_of(pipeline.model.name),
+                    "training": pipeline.training.model_dump(mode="json", exclude=_NOT_PART_OF_THE_MODEL),
+                    "events": self._snapshot(pipeline.training_channels),
+                }
+            case "score":
+                return {
+                    **code,
+                    "model": self.ledger.entries["train"].result["model"],
+                    "events": self._snapshot(None),
+                }
+            case "histogram":
+                return {
+                    **code,
+                    "scores": self.ledger.entries["score"].key,
+                    "regions": pipeline.regions.model_dump(mode="json"),
+                    "histograms": pipeline.histograms.model_dump(mode="json"),
+                    "training_channels": pipeline.training_channels,
+                    "candidate_fraction": pipeline.report.candidate_fraction,
+                }
+        return {
+            **code,
+            "results": self.ledger.entries["histogram"].key,
+            "report": pipeline.report.model_dump(mode="json"),
+            "description": pipeline.description,
+        }
+
+    def _snapshot(self, channels: tuple[str, ...] | None) -> str:
+        from .store.catalog import read_catalog
+
+        return read_catalog(self.store).snapshot_id(channels)
+
+    # -- doing it --------------------------------------------------------------------------------
+
+    def perform(self, stage: str, force: bool = False, strict: bool = False) -> StageOutcome:
+        """Make the output of one stage unless it is current.
+
+        Raises
+        ------
+        WorkdirError
+            An earlier stage is missing or stale.
+        """
+        with locked(self.workdir):
+            return self._perform(stage, force, strict)
+
+    def perform_all(self, strict: bool = False) -> list[StageOutcome]:
+        """Make whatever is stale, in order."""
+        with locked(self.workdir):
+            return [self._perform(stage, force=False, strict=strict) for stage in STAGES]
+
+    def _perform(self, stage: str, force: bool, strict: bool) -> StageOutcome:
+        states = {state.stage: state for state in self.states()}
+        for earlier in STAGES[: STAGES.index(stage)]:
+            if not states[earlier].current:
+                raise WorkdirError(
+                    f"cannot {stage}: {earlier} {'; '.join(states[earlier].reasons)}. "
+                    f"Run 'tailshard {earlier}' first, or 'tailshard run' for everything that is stale"
+                )
+        state = states[stage]
+        if state.current and not force:
+            assert state.result is not None
+            _refuse_quarantine(stage, state.result, strict)
+            return StageOutcome(stage, False, state.result)
+        self.ledger.forget(stage)
+        do: dict[str, Callable[[bool], Mapping[str, Any]]] = {
+            "ingest": self._ingest,
+            "train": self._train,
+            "score": self._score,
+            "histogram": self._histogram,
+            "report": self._report,
+        }
+        result = do[stage](strict)
+        self.ledger.record(stage, self._parts(stage), result)
+        return StageOutcome(stage, True, result)
+
+    @contextmanager
+    def _dask(self) -> Iterator["Client"]:
+        with dask_client(self.profile) as client:
+            self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+            yield client
+
+    def _ingest(self, strict: bool) -> Mapping[str, Any]:
+        from .ingest import ingest
+
+        with self._dask() as client:
+            result = ingest(self.pipeline, self.store, client, self.progress, strict)
+        return result.to_dict()
+
+    def _train(self, strict: bool) -> Mapping[str, Any]:
+        from .train.distributed import train
+
+        result = train(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
+        return result.to_dict()
+
+    def _score(self, strict: bool) -> Mapping[str, Any]:
+        from .search.score import score
+
+        with self._dask() as client:
+            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress)
+        return result.to_dict()
+
+    def _histogram(self, strict: bool) -> Mapping[str, Any]:
+        from .search.histogram import histogram
+
+        with self._dask() as client:
+            result = histogram(self.pipeline, self.store, self.results, client, self.progress)
+        return result.to_dict()
+
+    def _report(self, strict: bool) -> Mapping[str, Any]:
+        from .report.page import report
+
+        made = {
+            **provenance(),
+            "stages": {name: {"key": entry.key, **entry.made} for name, entry in self.ledger.entries.items()},
+        }
+        page = report(
+            self.pipeline, self.store, self.model, self.results, self.report_page.parent, made, self.progress
+        )
+        return {"page": str(page)}
+
+
+def _refuse_quarantine(stage: str, result: Mapping[str, Any], strict: bool) -> None:
+    if stage == "ingest" and strict and result["quarantine"]:
+        raise InputError(
+            "the store was made without inputs that are in quarantine, and --strict forbids that: "
+            + "; ".join(f"{row['url']}: {row['reason']}" for row in result["quarantine"])
+        )
