@@ -180,8 +180,13 @@ def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) 
 
 @main.command()
 @click.option("--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True)
-@click.option("--events", type=click.IntRange(min=1000), default=60000, show_default=True,
-              help="Simulated background events.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=1000),
+    default=60000,
+    show_default=True,
+    help="Simulated background events.",
+)
 @_options(SET, WORKERS, JSON)
 @_answers
 def demo(workdir: Path, events: int, overrides: tuple[str, ...], workers: int | None) -> Any:
@@ -201,8 +206,13 @@ def demo(workdir: Path, events: int, overrides: tuple[str, ...], workers: int | 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--events", type=click.IntRange(min=1000), default=60000, show_default=True,
-              help="Simulated background events.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=1000),
+    default=60000,
+    show_default=True,
+    help="Simulated background events.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @JSON
 @_answers

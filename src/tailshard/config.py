@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 from .quantities import CrossSection, Energy, Length, Luminosity
@@ -24,14 +24,20 @@ Positive = Annotated[int, Field(gt=0)]
 PluginName = Annotated[str, Field(min_length=1, description="a built-in name, or 'module:object'")]
 
 
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Locations = Annotated[
+    tuple[str, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | tuple[str, ...])
+]
+"""Paths, patterns or URLs; a single one needs no list."""
+
+
 class Part(BaseModel):
     """A part of a pipeline: immutable, and a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 class Dataset(Part):
@@ -43,9 +49,9 @@ class Dataset(Part):
     """background and signal are simulation; data never carries simulation weights."""
     dialect: PluginName
     """The ntuple release: atlas-2025, atlas-2020, atlas-2016."""
-    files: tuple[str, ...]
+    files: Locations
     """Glob patterns below the data root, absolute paths, or URLs."""
-    published: tuple[str, ...] = ()
+    published: Locations = ()
     """URLs to read where there is no data root."""
     name: Name | None = None
     """Identity of the sample; the channel where it is left out. The split of an event depends on it."""
@@ -55,15 +61,6 @@ class Dataset(Part):
     """pb; overrides the file's value, k-factor and filter efficiency included."""
     sum_of_weights: float | None = Field(default=None, gt=0)
     """Sum of generator weights of the whole sample, before any skim; overrides the file's."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in ("files", "published"):
-                if key in values:
-                    values = {**values, key: _one_or_many(values[key])}
-        return values
 
     @model_validator(mode="after")
     def _normalisation_is_for_simulation(self) -> "Dataset":

@@ -83,8 +83,8 @@ def dask_client(profile: ClusterProfile) -> Iterator["Client"]:
         The workers do not start in time.
     """
     import dask
-    from distributed import Client, LocalCluster
     from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
 
     workers = CPU_COUNT if profile.dask.workers == "auto" else profile.dask.workers
     quiet = {"distributed.worker.memory.terminate": 0.98, "distributed.admin.log-length": 100}

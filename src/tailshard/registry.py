@@ -48,7 +48,7 @@ def resolve(what: str, name: str, builtin: Mapping[str, Any]) -> Any:
 
 
 def source_of(name: str) -> str:
-    """Give the source of a ``module:object``, so that editing it makes outputs stale; empty for what is built in."""
+    """Give the source of a ``module:object``, so that its outputs can become stale; empty if built in."""
     if ":" not in name:
         return ""
     return inspect.getsource(resolve("object", name, {}))
