@@ -35,23 +35,22 @@ CLUSTER = click.option(
 WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask workers; overrides the profile.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
+EVENTS = click.option(
+    "--events",
+    type=click.IntRange(min=1000),
+    default=60000,
+    show_default=True,
+    help="Simulated background events.",
+)
 FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 def _answers(command: Command) -> Command:
-    """Print a user's error as one message, and exit with 1."""
+    """Print what a command returns with `show`, or as JSON; print a user's error and exit with 1."""
 
+    @JSON
     @wraps(command)
-    def answered(*arguments: Any, as_json: bool = False, **options: Any) -> None:
+    def answered(*arguments: Any, as_json: bool, **options: Any) -> None:
         try:
             result, show = command(*arguments, **options)
         except TailshardError as error:
@@ -67,7 +66,48 @@ def _answers(command: Command) -> Command:
     return answered
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _takes_search(command: Command) -> Command:
+    """Turn the common options into the `Search` that a command takes first."""
+
+    @PIPELINE
+    @WORKDIR
+    @DATA_ROOT
+    @SET
+    @CLUSTER
+    @WORKERS
+    @_answers
+    @wraps(command)
+    def with_search(
+        pipeline: Path,
+        workdir: Path | None,
+        data_root: str | None,
+        overrides: tuple[str, ...],
+        cluster: Path | None,
+        workers: int | None,
+        strict: bool = False,
+        **options: Any,
+    ) -> Any:
+        from .config import load
+        from .launch import load_profile
+        from .pipeline import Search
+
+        loaded = load(pipeline, overrides, data_root)
+        workdir = workdir or Path("tailshard-work") / loaded.name
+        with progress_bars() as progress:
+            search = Search(loaded, workdir, load_profile(cluster, workers), progress, strict)
+            return command(search, **options)
+
+    return with_search
+
+
+class _InOrder(click.Group):
+    """Lists the verbs as they are defined: in the order they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tailshard")
 def main() -> None:
     """Find the collision events that look least like the Standard Model.
@@ -77,72 +117,45 @@ def main() -> None:
     """
 
 
-def _stage(name: str, *options: Callable[[Command], Command], help: str) -> None:  # noqa: A002 - click's own word
-    @_options(PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS, FORCE, *options, JSON)
-    @_answers
-    def verb(
-        pipeline: Path,
-        workdir: Path | None,
-        data_root: str | None,
-        overrides: tuple[str, ...],
-        cluster: Path | None,
-        workers: int | None,
-        force: bool,
-        strict: bool = False,
-    ) -> Any:
-        with progress_bars() as progress:
-            search = _search(pipeline, workdir, data_root, overrides, cluster, workers)
-            search.progress = progress
-            outcome = search.perform(name, force=force, strict=strict)
-        return _outcomes(search, [outcome]), _show_outcomes
+def _stage(name: str, summary: str, *options: Callable[[Command], Command]) -> None:
+    def verb(search: "Search", force: bool) -> Any:
+        return _outcomes(search, [search.perform(name, force=force)]), _show_outcomes
 
-    main.command(name, help=help)(verb)
+    command = _takes_search(FORCE(verb))
+    for option in options:
+        command = option(command)
+    main.command(name, help=summary)(command)
 
 
-_stage("ingest", STRICT, help="Read ntuples, select events and write the shard store.")
-_stage("train", help="Train the autoencoder on the store.")
-_stage("score", help="Write the reconstruction error of every event.")
-_stage("histogram", help="Reduce errors and weights to histograms, regions and significances.")
-_stage("report", help="Write the page, figures and files for physicists.")
+_stage("ingest", "Read ntuples, select events and write the shard store.", STRICT)
+_stage("train", "Train the autoencoder on the store.")
+_stage("score", "Write the reconstruction error of every event.")
+_stage("histogram", "Reduce errors and weights to histograms, regions and significances.")
+_stage("report", "Write the page, figures and files for physicists.")
 
 
 @main.command()
-@_options(PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS, STRICT, JSON)
-@_answers
-def run(
-    pipeline: Path,
-    workdir: Path | None,
-    data_root: str | None,
-    overrides: tuple[str, ...],
-    cluster: Path | None,
-    workers: int | None,
-    strict: bool,
-) -> Any:
+@STRICT
+@_takes_search
+def run(search: "Search") -> Any:
     """Make whatever is missing or stale, from ntuples to report."""
-    with progress_bars() as progress:
-        search = _search(pipeline, workdir, data_root, overrides, cluster, workers)
-        search.progress = progress
-        outcomes = search.perform_all(strict=strict)
-    return _outcomes(search, outcomes), _show_outcomes
+    return _outcomes(search, search.perform_all()), _show_outcomes
 
 
 @main.command()
-@_options(PIPELINE, WORKDIR, DATA_ROOT, SET, JSON)
-@_answers
-def plan(pipeline: Path, workdir: Path | None, data_root: str | None, overrides: tuple[str, ...]) -> Any:
+@_takes_search
+def plan(search: "Search") -> Any:
     """Show files, partitions, slots, bytes and memory, and run nothing."""
     from .ingest import plan
 
-    search = _search(pipeline, workdir, data_root, overrides, None, None)
     return plan(search.pipeline), _show_plan
 
 
 @main.command()
-@_options(PIPELINE, WORKDIR, DATA_ROOT, SET, JSON)
-@_answers
-def status(pipeline: Path, workdir: Path | None, data_root: str | None, overrides: tuple[str, ...]) -> Any:
+@_takes_search
+def status(search: "Search") -> Any:
     """Show what exists, what is stale, and why."""
-    search = _search(pipeline, workdir, data_root, overrides, None, None)
+    states = search.states()
     stages = [
         {
             "stage": state.stage,
@@ -150,14 +163,16 @@ def status(pipeline: Path, workdir: Path | None, data_root: str | None, override
             "reasons": list(state.reasons),
             "made": (state.made or {}).get("time"),
         }
-        for state in search.states()
+        for state in states
     ]
-    quarantine = next((state.result["quarantine"] for state in search.states()[:1] if state.result), [])
+    quarantine = (states[0].result or {}).get("quarantine", [])
     return {"workdir": str(search.workdir), "stages": stages, "quarantine": quarantine}, _show_status
 
 
 @main.command()
-@_options(PIPELINE, DATA_ROOT, SET, JSON)
+@PIPELINE
+@DATA_ROOT
+@SET
 @_answers
 def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) -> Any:
     """Check a pipeline file and the inputs it names."""
@@ -180,41 +195,31 @@ def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) 
 
 @main.command()
 @click.option("--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True)
-@click.option(
-    "--events",
-    type=click.IntRange(min=1000),
-    default=60000,
-    show_default=True,
-    help="Simulated background events.",
-)
-@_options(SET, WORKERS, JSON)
+@EVENTS
+@SET
+@WORKERS
 @_answers
 def demo(workdir: Path, events: int, overrides: tuple[str, ...], workers: int | None) -> Any:
     """Make toy ntuples and search them: the whole street in a few minutes."""
+    from .config import load
+    from .launch import load_profile
+    from .pipeline import Search
     from .resources import pipeline_file
     from .toys import make_toys
 
     with progress_bars() as progress:
-        toys = workdir / "toys"
-        progress(f"Toy ntuples in {toys}", 0, 0)
-        make_toys(toys, events=events)
-        search = _search(pipeline_file("demo"), workdir, str(toys), overrides, None, workers)
-        search.progress = progress
-        outcomes = search.perform_all()
-    return _outcomes(search, outcomes), _show_outcomes
+        folder = workdir / "toys"
+        progress(f"toy ntuples in {folder}", 0, 0)
+        make_toys(folder, events=events)
+        loaded = load(pipeline_file("demo"), overrides, str(folder))
+        search = Search(loaded, workdir, load_profile(None, workers), progress)
+        return _outcomes(search, search.perform_all()), _show_outcomes
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--events",
-    type=click.IntRange(min=1000),
-    default=60000,
-    show_default=True,
-    help="Simulated background events.",
-)
-@click.option("--seed", type=int, default=1, show_default=True)
-@JSON
+@EVENTS
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @_answers
 def toys(folder: Path, events: int, seed: int) -> Any:
     """Write toy ntuples with known truth into FOLDER."""
@@ -224,22 +229,6 @@ def toys(folder: Path, events: int, seed: int) -> Any:
 
     truth = make_toys(folder, events=events, seed=seed)
     return asdict(truth), lambda _: click.echo(f"toy ntuples and their truth.json are in {folder}")
-
-
-def _search(
-    pipeline: Path,
-    workdir: Path | None,
-    data_root: str | None,
-    overrides: tuple[str, ...],
-    cluster: Path | None,
-    workers: int | None,
-) -> "Search":
-    from .config import load
-    from .launch import load_profile
-    from .pipeline import Search
-
-    loaded = load(pipeline, overrides, data_root)
-    return Search(loaded, workdir or Path("tailshard-work") / loaded.name, load_profile(cluster, workers))
 
 
 def _outcomes(search: "Search", outcomes: list[Any]) -> dict[str, Any]:

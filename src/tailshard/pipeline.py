@@ -10,7 +10,6 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
       report/         index.html, histograms.root                 report
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import registry
-from .config import Pipeline, content_hash
+from .config import Pipeline
 from .errors import InputError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .ledger import Ledger, Parts, locked, provenance
@@ -71,11 +70,12 @@ class Search:
     workdir: Path
     profile: ClusterProfile = field(default_factory=ClusterProfile)
     progress: Progress = silent
+    strict: bool = False
+    """Fail where an input would be put into quarantine."""
 
     def __post_init__(self) -> None:
         self.workdir = Path(self.workdir).resolve()
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
-        self._client: Client | None = None
 
     @property
     def store(self) -> Path:
@@ -179,7 +179,7 @@ class Search:
 
     # -- doing it --------------------------------------------------------------------------------
 
-    def perform(self, stage: str, force: bool = False, strict: bool = False) -> StageOutcome:
+    def perform(self, stage: str, force: bool = False) -> StageOutcome:
         """Make the output of one stage unless it is current.
 
         Raises
@@ -188,14 +188,14 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, force, strict)
+            return self._perform(stage, force)
 
-    def perform_all(self, strict: bool = False) -> list[StageOutcome]:
+    def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order."""
         with locked(self.workdir):
-            return [self._perform(stage, force=False, strict=strict) for stage in STAGES]
+            return [self._perform(stage, force=False) for stage in STAGES]
 
-    def _perform(self, stage: str, force: bool, strict: bool) -> StageOutcome:
+    def _perform(self, stage: str, force: bool) -> StageOutcome:
         states = {state.stage: state for state in self.states()}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
@@ -206,17 +206,17 @@ class Search:
         state = states[stage]
         if state.current and not force:
             assert state.result is not None
-            _refuse_quarantine(stage, state.result, strict)
+            self._refuse_quarantine(stage, state.result)
             return StageOutcome(stage, False, state.result)
         self.ledger.forget(stage)
-        do: dict[str, Callable[[bool], Mapping[str, Any]]] = {
+        do: dict[str, Callable[[], Mapping[str, Any]]] = {
             "ingest": self._ingest,
             "train": self._train,
             "score": self._score,
             "histogram": self._histogram,
             "report": self._report,
         }
-        result = do[stage](strict)
+        result = do[stage]()
         self.ledger.record(stage, self._parts(stage), result)
         return StageOutcome(stage, True, result)
 
@@ -226,34 +226,41 @@ class Search:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             yield client
 
-    def _ingest(self, strict: bool) -> Mapping[str, Any]:
+    def _refuse_quarantine(self, stage: str, result: Mapping[str, Any]) -> None:
+        if stage == "ingest" and self.strict and result["quarantine"]:
+            raise InputError(
+                "the store was made without inputs that are in quarantine, and --strict forbids that: "
+                + "; ".join(f"{row['url']}: {row['reason']}" for row in result["quarantine"])
+            )
+
+    def _ingest(self) -> Mapping[str, Any]:
         from .ingest import ingest
 
         with self._dask() as client:
-            result = ingest(self.pipeline, self.store, client, self.progress, strict)
+            result = ingest(self.pipeline, self.store, client, self.progress, self.strict)
         return result.to_dict()
 
-    def _train(self, strict: bool) -> Mapping[str, Any]:
+    def _train(self) -> Mapping[str, Any]:
         from .train.distributed import train
 
         result = train(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
         return result.to_dict()
 
-    def _score(self, strict: bool) -> Mapping[str, Any]:
+    def _score(self) -> Mapping[str, Any]:
         from .search.score import score
 
         with self._dask() as client:
             result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress)
         return result.to_dict()
 
-    def _histogram(self, strict: bool) -> Mapping[str, Any]:
+    def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
         with self._dask() as client:
             result = histogram(self.pipeline, self.store, self.results, client, self.progress)
         return result.to_dict()
 
-    def _report(self, strict: bool) -> Mapping[str, Any]:
+    def _report(self) -> Mapping[str, Any]:
         from .report.page import report
 
         made = {
@@ -264,11 +271,3 @@ class Search:
             self.pipeline, self.store, self.model, self.results, self.report_page.parent, made, self.progress
         )
         return {"page": str(page)}
-
-
-def _refuse_quarantine(stage: str, result: Mapping[str, Any], strict: bool) -> None:
-    if stage == "ingest" and strict and result["quarantine"]:
-        raise InputError(
-            "the store was made without inputs that are in quarantine, and --strict forbids that: "
-            + "; ".join(f"{row['url']}: {row['reason']}" for row in result["quarantine"])
-        )

@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tailshard.errors import WorkdirError
+from tailshard.ledger import Ledger, locked, write_atomically
+
+
+def test_an_output_is_current_exactly_while_its_parts_are_the_same(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "search")
+    parts = {"training": {"epochs": 3, "seed": 1}, "events": "abc", "channels": ("a", "b")}
+    assert ledger.reasons("train", parts) == ["has not been made yet"]
+    ledger.record("train", parts, {"model": "m"})
+    assert ledger.reasons("train", parts) == []
+    changed = {**parts, "training": {"epochs": 5, "seed": 1}}
+    assert ledger.reasons("train", changed) == ["training.epochs changed from 3 to 5"]
+
+
+def test_reasons_name_what_is_new_and_what_is_gone(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "search")
+    ledger.record("ingest", {"files": {"a.root": "1", "b.root": "2"}}, {})
+    assert ledger.reasons("ingest", {"files": {"b.root": "3", "c.root": "4"}}) == [
+        "files.a.root was removed",
+        'files.b.root changed from "2" to "3"',
+        "files.c.root is new",
+    ]
+
+
+def test_a_ledger_survives_the_process(tmp_path: Path) -> None:
+    Ledger.open(tmp_path, "search").record("ingest", {"files": {}}, {"events": 3})
+    again = Ledger.open(tmp_path, "search")
+    assert again.reasons("ingest", {"files": {}}) == []
+    assert again.entries["ingest"].result == {"events": 3}
+    assert {"time", "tailshard", "packages"} <= set(again.entries["ingest"].made)
+    again.forget("ingest")
+    assert Ledger.open(tmp_path, "search").entries == {}
+
+
+def test_a_work_directory_belongs_to_one_pipeline(tmp_path: Path) -> None:
+    Ledger.open(tmp_path, "search").record("ingest", {}, {})
+    with pytest.raises(WorkdirError, match="made by the pipeline 'search', not 'other'"):
+        Ledger.open(tmp_path, "other")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"version": 1})])
+def test_a_torn_ledger_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ledger.json").write_text(content)
+    with pytest.raises(WorkdirError, match="cannot be read"):
+        Ledger.open(tmp_path, "search")
+
+
+def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_text(json.dumps({"version": 99, "pipeline": "search", "stages": {}}))
+    with pytest.raises(WorkdirError, match="version 99"):
+        Ledger.open(tmp_path, "search")
+
+
+def test_two_runs_cannot_share_a_work_directory(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(WorkdirError, match="another tailshard is at work"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "old"
