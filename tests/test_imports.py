@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 STOREYS = (
     ("errors", "progress", "registry", "quantities", "__init__"),
     ("config",),
-    ("schema", "resources", "terminal", "ledger", "launch", "toys"),
+    ("pipeline_files", "terminal", "ledger", "launch", "toys"),
     ("events",),
     ("features",),
     ("ntuples",),

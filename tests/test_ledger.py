@@ -57,9 +57,12 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_runs_cannot_share_a_work_directory(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        with pytest.raises(WorkdirError, match="another tailshard is at work"), locked(tmp_path):
-            pass
+    with (
+        locked(tmp_path),
+        pytest.raises(WorkdirError, match="another tailshard is at work"),
+        locked(tmp_path),
+    ):
+        pass
     with locked(tmp_path):
         pass
 

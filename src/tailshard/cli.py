@@ -87,9 +87,9 @@ def _takes_search(command: Command) -> Command:
         strict: bool = False,
         **options: Any,
     ) -> Any:
-        from .config import load
         from .launch import load_profile
         from .pipeline import Search
+        from .pipeline_files import load
 
         loaded = load(pipeline, overrides, data_root)
         workdir = workdir or Path("tailshard-work") / loaded.name
@@ -176,9 +176,9 @@ def status(search: "Search") -> Any:
 @_answers
 def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) -> Any:
     """Check a pipeline file and the inputs it names."""
-    from .config import load
     from .errors import InputError
     from .ingest import check_names, plan
+    from .pipeline_files import load
 
     loaded = load(pipeline, overrides, data_root)
     check_names(loaded)
@@ -201,17 +201,16 @@ def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) 
 @_answers
 def demo(workdir: Path, events: int, overrides: tuple[str, ...], workers: int | None) -> Any:
     """Make toy ntuples and search them: the whole street in a few minutes."""
-    from .config import load
     from .launch import load_profile
     from .pipeline import Search
-    from .resources import pipeline_file
+    from .pipeline_files import load, shipped
     from .toys import make_toys
 
     with progress_bars() as progress:
         folder = workdir / "toys"
         progress(f"toy ntuples in {folder}", 0, 0)
         make_toys(folder, events=events)
-        loaded = load(pipeline_file("demo"), overrides, str(folder))
+        loaded = load(shipped("demo"), overrides, str(folder))
         search = Search(loaded, workdir, load_profile(None, workers), progress)
         return _outcomes(search, search.perform_all()), _show_outcomes
 

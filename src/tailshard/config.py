@@ -1,20 +1,15 @@
 """One validated, immutable description of a search.
 
-A pipeline file is YAML; `load` reads it, applies overrides and returns a `Pipeline`. Every part is
-checked when it is created, so a wrong file fails before any work. `content_hash` of a part is stable
-across machines and Python versions; the ledger is built on it.
+Every part is checked when it is created, so a wrong pipeline fails before any work. `content_hash` of a
+part is stable across machines and Python versions; the ledger is built on it.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .errors import ConfigError
 from .quantities import CrossSection, Energy, Length, Luminosity
 
 Kind = Literal["background", "signal", "data"]
@@ -366,88 +361,3 @@ def content_hash(*contents: Any) -> str:
 
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def load(path: Path | str, overrides: Iterable[str] = (), data_root: str | None = None) -> Pipeline:
-    """Read, override and validate a pipeline file.
-
-    Parameters
-    ----------
-    path
-        The YAML file.
-    overrides
-        ``key=value`` strings; keys are dotted (``training.epochs=3``, ``datasets.0.files=a.root``),
-        values are YAML.
-    data_root
-        Where relative input paths start; replaces the file's own.
-
-    Raises
-    ------
-    ConfigError
-        The file is absent, is not YAML, or says something that cannot be.
-    """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the pipeline {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, found {type(content).__name__}")
-    for override in overrides:
-        _override(content, override)
-    if data_root is not None:
-        content["data_root"] = data_root
-    try:
-        return Pipeline.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{path}:\n" + "\n".join(_sentences(error))) from None
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override}: expected key=value, for example training.epochs=3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
-    *parents, last = key.split(".")
-    target: Any = content
-    for parent in parents:
-        if isinstance(target, list) and parent.isdigit() and int(parent) < len(target):
-            target = target[int(parent)]
-        elif isinstance(target, dict):
-            target = target.setdefault(parent, {})
-        else:
-            raise ConfigError(f"--set {override}: there is no '{parent}' to set something in")
-    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        raise ConfigError(f"--set {override}: '{'.'.join(parents)}' has no key '{last}'")
-
-
-def _sentences(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(step) for step in problem["loc"]) or "the pipeline"
-        if problem["type"] == "extra_forbidden":
-            yield f"  {where}: there is no such key"
-        elif problem["type"] == "missing":
-            yield f"  {where}: this key is missing"
-        elif problem["type"] == "value_error":
-            yield f"  {where}: {problem['ctx']['error']}"
-        else:
-            yield f"  {where}: {problem['msg'].lower()}, found {problem['input']!r}"
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a pipeline file, for editors."""
-    schema = Pipeline.model_json_schema(mode="validation")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "tailshard pipeline",
-        **schema,
-    }

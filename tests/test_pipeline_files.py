@@ -5,8 +5,9 @@ import jsonschema
 import pytest
 import yaml
 
-from tailshard.config import Pipeline, content_hash, json_schema, load
+from tailshard.config import Pipeline, content_hash
 from tailshard.errors import ConfigError
+from tailshard.pipeline_files import SCHEMA_FILE, json_schema, load, shipped
 
 MINIMAL = """
 name: search
@@ -132,13 +133,12 @@ def test_the_content_hash_sees_content_only(pipeline_file: Path) -> None:
 
 
 def test_the_shipped_schema_is_the_one_of_the_code() -> None:
-    shipped = Path(__file__).parents[1] / "src/tailshard/pipeline.schema.json"
-    assert json.loads(shipped.read_text()) == json_schema(), "run: python -m tailshard.schema"
+    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "run: python -m tailshard.pipeline_files"
 
 
 @pytest.mark.parametrize("name", ["demo", "open-data", "open-data-4lep"])
 def test_shipped_pipelines_are_valid_for_the_code_and_for_the_schema(name: str) -> None:
-    path = Path(__file__).parents[1] / "pipelines" / f"{name}.yaml"
+    path = shipped(name)
     assert load(path).name == name
     jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
     reference = path.read_text().splitlines()[0].partition("$schema=")[2]
