@@ -1,1 +1,66 @@
-"""To be written."""
+"""Networks that learn to reconstruct events, and nothing else.
+
+A model is a callable ``(cells, config.Model) -> torch.nn.Module`` whose module maps scaled events
+(n, cells) to reconstructions (n, cells). A pipeline names a built-in one or its own ``module:object``.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..config import Model
+from ..errors import ConfigError
+from ..registry import resolve
+from .dense import Autoencoder, ae_large, ae_small
+
+__all__ = ["MODELS", "Autoencoder", "build"]
+
+MODELS: dict[str, Callable[[int, Model], nn.Module]] = {"ae_small": ae_small, "ae_large": ae_large}
+
+
+def build(model: Model, cells: int) -> nn.Module:
+    """Make the untrained network that a pipeline names, in float32 on the CPU.
+
+    Parameters
+    ----------
+    model
+        Name and size.
+    cells
+        Numbers that describe an event: the square of the matrix's size.
+
+    Raises
+    ------
+    ConfigError
+        There is no such model, or it is not a network from `cells` to `cells` numbers.
+    """
+    maker = resolve("model", model.name, MODELS)
+    try:
+        network = maker(cells, model)
+    except Exception as error:
+        raise ConfigError(f"model '{model.name}' cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"model '{model.name}' gives a {type(network).__name__}; expected a torch.nn.Module "
+            "from a callable (cells, model)"
+        )
+    _check(network, model.name, cells)
+    return network
+
+
+def _check(network: nn.Module, name: str, cells: int) -> None:
+    """Let two empty events through, so that a wrong shape shows before any worker starts."""
+    training = network.training
+    try:
+        with torch.no_grad():
+            output = network.eval()(torch.zeros(2, cells))
+    except Exception as error:
+        raise ConfigError(
+            f"model '{name}' fails on an input of shape (2, {cells}): {type(error).__name__}: {error}"
+        ) from error
+    network.train(training)
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (2, cells):
+        raise ConfigError(f"model '{name}' maps (2, {cells}) to {shape}; expected (2, {cells})")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(f"model '{name}' has no parameters to train")

@@ -1,1 +1,5 @@
-"""To be written."""
+"""Training: a network learns to reconstruct the background, on one worker or on many.
+
+`scaling` makes the cells comparable, `loop` is what one rank does, `checkpoint` is what outlives it,
+`metrics` is what a person watches, and `distributed` runs ranks under Ray Train.
+"""

@@ -1,0 +1,193 @@
+"""What outlives a training process: the state to continue from, and the finished model."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ..config import Model
+from ..errors import StateError, WorkdirError
+from ..models import build
+from .metrics import EpochMetrics
+from .scaling import Scaler
+
+STATE_VERSION = 1
+MODEL_VERSION = 1
+
+Weights = dict[str, Tensor]
+"""A network's ``state_dict``, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The network with the smallest validation loss so far."""
+
+    epoch: int
+    validation_loss: float
+    network: Weights
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that training needs to go on as if it had never stopped."""
+
+    network: Weights
+    optimizer: dict[str, Any]
+    position: dict[str, Any]
+    """The stream's state: where the next batch comes from."""
+    best: Best
+    epochs_without_improvement: int
+    history: tuple[EpochMetrics, ...]
+    """One for each finished epoch."""
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file."""
+        _save({"version": STATE_VERSION, **asdict(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Read a state.
+
+        Raises
+        ------
+        StateError
+            The file is damaged, or another version of tailshard wrote it.
+        """
+        content = _load(path)
+        if (version := content.pop("version", None)) != STATE_VERSION:
+            raise StateError(
+                f"{path} is a training state of version {version}, this tailshard continues from "
+                f"{STATE_VERSION}; remove it to train from the start"
+            )
+        try:
+            best, history = Best(**content.pop("best")), content.pop("history")
+            return cls(**content, best=best, history=tuple(EpochMetrics(**metrics) for metrics in history))
+        except (KeyError, TypeError) as error:
+            raise StateError(f"{path} is not a whole training state: {error}") from error
+
+
+def weights_of(network: nn.Module) -> Weights:
+    """Copy a network's parameters and buffers to the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A trained network with the scaler it was trained with."""
+
+    network: nn.Module
+    scaler: Scaler
+    model: Model
+    size: int
+    """Rows of the matrices it was trained on."""
+    epoch: int
+    """The one that gave the smallest validation loss."""
+    validation_loss: float
+    snapshot: str
+    """Of the store it was trained on."""
+
+    def errors(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give each event's reconstruction error.
+
+        Parameters
+        ----------
+        features
+            (n, R, R) float32, unscaled. Peak memory is about ten times theirs; pass chunks.
+
+        Returns
+        -------
+        (n,) float32
+            Sum over the cells of the squared difference between the scaled event and its reconstruction.
+
+        Raises
+        ------
+        StateError
+            The matrices have another size than those the network was trained on.
+        """
+        if features.ndim != 3 or features.shape[1:] != (self.size, self.size):
+            raise StateError(
+                f"the model was trained on matrices of {self.size} x {self.size}, found an array of shape "
+                f"{features.shape}; train again, or use the features that it was trained with"
+            )
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            scaled = self.scaler.on(device)(torch.tensor(features, dtype=torch.float32, device=device))
+            errors: NDArray[np.float32] = (self.network(scaled) - scaled).square_().sum(dim=1).cpu().numpy()
+        return errors
+
+
+def save_model(path: Path, best: Best, model: Model, scaler: Scaler, size: int, snapshot: str) -> None:
+    """Write the finished model: aside, then renamed, so that it is whole or absent."""
+    content = {
+        "version": MODEL_VERSION,
+        "state_dict": best.network,
+        "model": model.model_dump(mode="json"),
+        "scaler": scaler.to_dict(),
+        "features": size,
+        "epoch": best.epoch,
+        "validation_loss": best.validation_loss,
+        "snapshot": snapshot,
+    }
+    _save(content, path)
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read a trained model, ready to score events on the CPU.
+
+    Raises
+    ------
+    WorkdirError
+        There is no such file.
+    StateError
+        The file is not a model that tailshard trained, or its parts do not fit together.
+    ConfigError
+        It is a user's own model, and that cannot be imported here.
+    """
+    if not path.is_file():
+        raise WorkdirError(f"there is no trained model at {path}; train one first")
+    content = _load(path)
+    if content.get("version") != MODEL_VERSION or "state_dict" not in content:
+        raise StateError(f"{path} is not a model that this version of tailshard trained")
+    try:
+        model, size = Model.model_validate(content["model"]), int(content["features"])
+        scaler = Scaler.from_dict(content["scaler"])
+        facts = {name: content[name] for name in ("epoch", "validation_loss", "snapshot")}
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{path} is not a model that this version of tailshard trained: {error}") from error
+    if len(scaler.offset) != size**2:
+        raise StateError(f"{path} has a scaler of {len(scaler.offset)} cells for {size} x {size} matrices")
+    network = build(model, size**2).eval()
+    try:
+        network.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise StateError(f"the weights in {path} do not fit the model '{model.name}': {error}") from error
+    return LoadedModel(network, scaler, model, size, **facts)
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StateError(f"{path} is damaged or was not written by tailshard ({reason})") from error
+    if not isinstance(content, dict):
+        raise StateError(f"{path} was not written by tailshard: it holds a {type(content).__name__}")
+    return content
