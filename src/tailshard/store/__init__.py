@@ -1,1 +1,1 @@
-"""To be written."""
+"""The sharded event store: layout, writing, catalog, reading and the stream of batches."""
