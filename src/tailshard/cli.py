@@ -146,7 +146,7 @@ def run(search: "Search") -> Any:
 @_takes_search
 def plan(search: "Search") -> Any:
     """Show files, partitions, slots, bytes and memory, and run nothing."""
-    from .ingest import plan
+    from .ingest.plan import plan
 
     return plan(search.pipeline), _show_plan
 
@@ -177,11 +177,10 @@ def status(search: "Search") -> Any:
 def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) -> Any:
     """Check a pipeline file and the inputs it names."""
     from .errors import InputError
-    from .ingest import check_names, plan
+    from .ingest.plan import plan
     from .pipeline_files import load
 
     loaded = load(pipeline, overrides, data_root)
-    check_names(loaded)
     result = plan(loaded)
     if result["quarantine"]:
         problems = "\n".join(

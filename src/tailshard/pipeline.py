@@ -20,16 +20,13 @@ from . import registry
 from .config import Pipeline
 from .errors import InputError, WorkdirError
 from .launch import ClusterProfile, dask_client
-from .ledger import Ledger, Parts, locked, provenance
+from .ledger import CODE_VERSION, Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from distributed import Client
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
-
-CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 1, "report": 1}
-"""Raise a stage's number whenever its output changes for the same configuration and inputs."""
 
 # Where training runs decides neither what is learned from nor what is learned.
 _NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts"}
@@ -139,7 +136,7 @@ class Search:
         code = {"code": CODE_VERSION[stage]}
         match stage:
             case "ingest":
-                from .ingest import configuration, listing
+                from .ingest.survey import configuration, listing
 
                 return {**code, **configuration(pipeline), "files": listing(pipeline)}
             case "train":
@@ -234,7 +231,7 @@ class Search:
             )
 
     def _ingest(self) -> Mapping[str, Any]:
-        from .ingest import ingest
+        from .ingest.stage import ingest
 
         with self._dask() as client:
             result = ingest(self.pipeline, self.store, client, self.progress, self.strict)

@@ -1,0 +1,158 @@
+"""Which partition fills which slot: a pure function of the file set and the catalog."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..config import Dataset, Pipeline, content_hash
+from ..events.kinematics import QUANTITIES
+from ..ledger import CODE_VERSION
+from ..ntuples.fileset import Partition
+from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
+from ..store.layout import Geometry, assign_slots
+from ..store.write import clear_slot, create_arrays
+from .survey import SurveyedDataset, configuration, meaning_of, survey
+
+
+@dataclass(frozen=True)
+class SlotTask:
+    """What a task needs to know beside its partition; small, and the same on any cluster."""
+
+    pipeline: Pipeline
+    dataset: Dataset
+    partition: Partition
+    store: Path
+    index: int
+    key: str
+
+
+def geometry_of(pipeline: Pipeline) -> Geometry:
+    """Sizes of the store of a pipeline."""
+    multiplicities = pipeline.features.multiplicities
+    return Geometry(
+        pipeline.store.slot, pipeline.store.chunk, multiplicities.size, len(multiplicities.counts)
+    )
+
+
+def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str:
+    content = configuration(pipeline)
+    content["datasets"] = meaning_of(dataset)
+    if dataset.kind == "data":
+        content["luminosity"] = None  # data is not scaled to it
+    return content_hash(CODE_VERSION["ingest"], partition.key, content)
+
+
+def prepare(
+    pipeline: Pipeline, store: Path, surveyed: Sequence[SurveyedDataset]
+) -> tuple[Catalog, list[SlotTask], int]:
+    """Give every partition its slot, strike out and clear what is stale, and make room in the arrays.
+
+    The tasks come back in the order of the data sets, without those whose slot is whole already.
+    """
+    geometry = geometry_of(pipeline)
+    channels = [Channel(name=name, kind=kind) for name, kind in pipeline.channels.items()]
+    # No data set, file or host: what differs between two stores of the same events must not be here.
+    made_by = {
+        "tailshard": version("tailshard"),
+        "pipeline": pipeline.name,
+        "configuration": content_hash(configuration(pipeline)),
+        "features": pipeline.features.model_dump(mode="json"),
+    }
+    fresh = Catalog(geometry=geometry, channels=channels, provenance=made_by)
+    old = read_catalog(store) if (store / "catalog.json").exists() else fresh
+    names = [channel.name for channel in channels]
+    if old.geometry != geometry or not {channel.name for channel in old.channels} <= set(names):
+        shutil.rmtree(store)
+        old = fresh
+
+    kept: list[Slot] = []
+    tasks: list[SlotTask] = []
+    to_clear: list[tuple[str, int]] = []
+    lengths: dict[str, int] = {}
+    for name in names:
+        of_channel = [
+            (each.dataset, partition, _slot_key(pipeline, each.dataset, partition))
+            for each in surveyed
+            if each.dataset.channel == name
+            for partition in each.partitions
+        ]
+        existing = {slot.index: slot for slot in old.slots if slot.channel == name}
+        assignment = assign_slots(
+            [key for _, _, key in of_channel], {index: slot.key for index, slot in existing.items()}
+        )
+        to_clear += [(name, index) for index in assignment.freed]
+        lengths[name] = 1 + max((*assignment.indices, *existing), default=-1)
+        for index, (dataset, partition, key) in zip(assignment.indices, of_channel, strict=True):
+            if index in existing and existing[index].key == key:
+                kept.append(existing[index].model_copy(update={"url": partition.url}))
+            else:
+                tasks.append(SlotTask(pipeline, dataset, partition, store, index, key))
+    order = {dataset.identity: number for number, dataset in enumerate(pipeline.datasets)}
+    tasks.sort(key=lambda task: order[task.dataset.identity])
+
+    store.mkdir(parents=True, exist_ok=True)
+    catalog = fresh.changed(slots=kept)
+    write_catalog(store, catalog)
+    quantities = {name: (quantity.unit, quantity.label) for name, quantity in QUANTITIES.items()}
+    create_arrays(store, lengths, geometry, quantities, made_by)
+    for name, index in to_clear:
+        clear_slot(store, name, index)
+    return catalog, tasks, len(to_clear)
+
+
+def plan(pipeline: Pipeline) -> dict[str, Any]:
+    """Open every file, run nothing, and say what a run would read, write and need.
+
+    Returns
+    -------
+    dict
+        JSON: ``datasets`` (files, entries, partitions), ``files``, ``quarantine``, and ``estimates``
+        in bytes and in words.
+    """
+    surveyed = survey(pipeline)
+    geometry = geometry_of(pipeline)
+    entries = sum(file.entries for each in surveyed for file in each.files)
+    partitions = [partition for each in surveyed for partition in each.partitions]
+    training = pipeline.training
+    numbers = {
+        "slots": len(partitions),
+        "stored_bytes_at_most": geometry.stored_bytes(entries, len(QUANTITIES)),
+        "ingest_task_bytes": geometry.ingest_task_bytes(len(QUANTITIES)),
+        "training_stream_bytes": geometry.stream_bytes(training.shuffle_chunks, training.batch_size),
+        "scoring_task_bytes": geometry.scoring_task_bytes(),
+    }
+    return {
+        "pipeline": pipeline.name,
+        "datasets": [
+            {
+                "dataset": each.dataset.identity,
+                "channel": each.dataset.channel,
+                "kind": each.dataset.kind,
+                "files": len(each.files),
+                "entries": sum(file.entries for file in each.files),
+                "partitions": len(each.partitions),
+            }
+            for each in surveyed
+        ],
+        "files": [{"url": file.url, "entries": file.entries} for each in surveyed for file in each.files],
+        "quarantine": [row.model_dump(mode="json") for each in surveyed for row in each.rows],
+        **numbers,
+        "estimates": {
+            "slots": f"{numbers['slots']} of {geometry.slot:,} events, {entries:,} entries to read",
+            "store": f"at most {_human(numbers['stored_bytes_at_most'])} on disk, if every event is kept",
+            "ingest": f"at most {_human(numbers['ingest_task_bytes'])} of memory for a task",
+            "training": f"{_human(numbers['training_stream_bytes'])} for the shuffle of one worker",
+            "scoring": f"{_human(numbers['scoring_task_bytes'])} of memory for a task",
+        },
+    }
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,180 @@
+"""The stage: survey the files, plan the slots, fill them on the workers, keep the catalog true."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Pipeline
+from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
+from ..ntuples import fileset, read
+from ..ntuples.dialects import dialect
+from ..progress import Progress, silent
+from ..store.catalog import Catalog, Quarantined, Slot, write_catalog
+from .fill import fill_slot
+from .plan import SlotTask, prepare
+from .survey import SurveyedDataset, survey
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CATALOG_PERIOD = 2.0
+"""Seconds between two replacements of the catalog while tasks finish."""
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What ingest did."""
+
+    catalog: Catalog
+    written: int
+    """Slots filled."""
+    kept: int
+    """Slots that were whole already."""
+    freed: int
+    """Slots whose partition is gone or changed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Small facts for the ledger and the command line."""
+        catalog = self.catalog
+        return {
+            "slots": {"written": self.written, "kept": self.kept, "freed": self.freed},
+            "events": {channel.name: catalog.rows(channel.name) for channel in catalog.channels},
+            "yields": {channel.name: catalog.sum_of_weights(channel.name) for channel in catalog.channels},
+            "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
+            "scales": catalog.scales,
+        }
+
+
+def ingest(
+    pipeline: Pipeline, store: Path, client: "Client", progress: Progress = silent, strict: bool = False
+) -> IngestResult:
+    """Bring a store up to date with a pipeline and its files.
+
+    Parameters
+    ----------
+    pipeline
+        The search.
+    store
+        Folder of the store; made where it is absent.
+    client
+        Workers that read and write.
+    progress
+        Told of files opened and slots filled.
+    strict
+        Fail where an input would go into quarantine.
+
+    Raises
+    ------
+    ConfigError
+        The pipeline names something that does not exist.
+    InputError
+        Nothing can be read of the channels to learn from, or `strict` and something cannot be read.
+    ProcessingError
+        A selection or dialect failed on events that could be read.
+    """
+
+    def on_workers(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
+        futures = [client.submit(function, *each, pure=False) for each in arguments]
+        for future in futures:
+            yield future.result()
+
+    surveyed = survey(pipeline, on_workers, progress)
+    quarantine = [row for each in surveyed for row in each.rows]
+    if strict and quarantine:
+        _refuse(quarantine)
+    catalog, tasks, freed = prepare(pipeline, store, surveyed)
+    kept = len(catalog.slots)
+    catalog = catalog.changed(quarantine=quarantine)
+    write_catalog(store, catalog)
+
+    collections = []
+    for each in surveyed:
+        its_tasks = [task for task in tasks if task.dataset is each.dataset]
+        if its_tasks:
+            branches = dialect(each.dataset.dialect).branches(each.dataset.kind, pipeline.selection)
+            events = read.open_partitions([task.partition for task in its_tasks], branches)
+            collections.append(read.map_partitions(fill_slot, events, its_tasks))
+
+    slots: list[Slot] = []
+    written = time.monotonic()
+    for done, (number, outcome) in enumerate(read.results(client, collections), start=1):
+        task = tasks[number]
+        if isinstance(outcome, Slot):
+            slots.append(outcome)
+        else:
+            quarantine.append(_failed(task, outcome))
+        if time.monotonic() - written > CATALOG_PERIOD:
+            write_catalog(store, catalog.changed(slots=(*catalog.slots, *slots)))
+            written = time.monotonic()
+        progress("fill slots", done, len(tasks))
+
+    catalog = catalog.changed(
+        slots=(*catalog.slots, *slots),
+        quarantine=sorted(quarantine, key=lambda row: (row.dataset, row.url, row.start or 0)),
+    )
+    catalog = catalog.changed(scales=_scales(surveyed, catalog))
+    write_catalog(store, catalog)
+    if strict and quarantine:
+        _refuse(quarantine)
+    for channel in pipeline.training_channels:
+        if not any(each.files for each in surveyed if each.dataset.channel == channel):
+            raise InputError(
+                f"nothing of the channel '{channel}' can be read, and the network is to learn from it:\n"
+                + _rows(quarantine)
+            )
+    return IngestResult(catalog, len(slots), kept, freed)
+
+
+def _failed(task: SlotTask, error: Exception) -> Quarantined:
+    if isinstance(error, ProcessingError | ConfigError | StoreError | ClusterError):
+        partition = task.partition
+        raise type(error)(
+            f"dataset '{partition.dataset}', entries {partition.start} to {partition.stop} of "
+            f"{partition.url}: {error}"
+        ) from error
+    return Quarantined(
+        dataset=task.partition.dataset,
+        url=task.partition.url,
+        reason=fileset.reason(error),
+        start=task.partition.start,
+        stop=task.partition.stop,
+    )
+
+
+def _scales(surveyed: Sequence[SurveyedDataset], catalog: Catalog) -> dict[str, float]:
+    """Factor on the weights of each simulated data set that makes up for what could not be read.
+
+    The sum of generator weights counts the whole sample. Where a part of it is in quarantine, the
+    part that was read stands for all of it: by entries where every lost file's number is known, and
+    by files otherwise, a file that matched no pattern counting as one.
+    """
+    read_entries: Counter[str] = Counter()
+    for slot in catalog.slots:
+        read_entries[slot.dataset] += slot.stop - slot.start
+    scales = {}
+    for each in surveyed:
+        name = each.dataset.identity
+        copies = {row.url for row in each.quarantine if row.entries is not None}
+        lost = [row for row in each.quarantine if row.url not in copies]
+        entries = sum(file.entries for file in each.files)
+        if each.dataset.kind == "data" or not read_entries[name]:
+            continue
+        scale = entries / read_entries[name]
+        if lost:
+            scale *= (len(each.files) + len(lost)) / len(each.files)
+        if scale != 1:
+            scales[name] = scale
+    return scales
+
+
+def _rows(quarantine: Iterable[Quarantined]) -> str:
+    return "\n".join(f"  {row.dataset}: {row.url}: {row.reason}" for row in quarantine)
+
+
+def _refuse(quarantine: Sequence[Quarantined]) -> None:
+    raise InputError(
+        f"{len(quarantine)} inputs cannot be used, and --strict forbids going on:\n{_rows(quarantine)}"
+    )

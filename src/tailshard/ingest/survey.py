@@ -1,0 +1,158 @@
+"""Which files a pipeline names, which of them can be used, and what else the store depends on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from ..config import Dataset, Pipeline
+from ..errors import ConfigError, InputError
+from ..events.kinematics import QUANTITIES
+from ..events.selection import SELECTIONS
+from ..ntuples import fileset
+from ..ntuples.dialects import DIALECTS, dialect
+from ..ntuples.fileset import FileInfo, Partition
+from ..progress import Progress, silent
+from ..registry import resolve, source_of
+from ..store.catalog import Quarantined
+
+
+def configuration(pipeline: Pipeline) -> dict[str, Any]:
+    """Parts of a pipeline that the store depends on, apart from the files themselves."""
+    return {
+        "luminosity": pipeline.luminosity,
+        "datasets": {dataset.identity: meaning_of(dataset) for dataset in pipeline.datasets},
+        "selection": pipeline.selection.model_dump(mode="json"),
+        "features": pipeline.features.model_dump(mode="json"),
+        "store": pipeline.store.model_dump(mode="json"),
+        "splits": pipeline.splits.model_dump(mode="json"),
+        "source": source_of(pipeline.selection.name),
+    }
+
+
+def meaning_of(dataset: Dataset) -> dict[str, Any]:
+    """Everything that a data set says of its events; where the files lie is not part of it."""
+    return {
+        **dataset.model_dump(mode="json", exclude={"files", "published"}),
+        "source": source_of(dataset.dialect),
+    }
+
+
+def listing(pipeline: Pipeline) -> dict[str, str]:
+    """Files that a pipeline names now, and a cheap fingerprint of each: size and time, nothing opened."""
+    urls = [url for dataset in pipeline.datasets for url in _expand(pipeline, dataset)[0]]
+    with ThreadPoolExecutor(16) as threads:
+        return dict(zip(urls, threads.map(_fingerprint, urls), strict=True))
+
+
+def _fingerprint(url: str) -> str:
+    try:
+        filesystem, path = fsspec.url_to_fs(url)
+        facts = filesystem.info(path)
+    except Exception as error:  # noqa: BLE001 - whatever a remote file system raises: it cannot be seen
+        return f"cannot be seen: {type(error).__name__}"
+    stamp = next((facts[name] for name in ("ETag", "mtime", "LastModified") if name in facts), "")
+    return f"{facts.get('size')} bytes {stamp}"
+
+
+def check_names(pipeline: Pipeline) -> None:
+    """Find every dialect, selection and cut that a pipeline names.
+
+    Raises
+    ------
+    ConfigError
+        One does not exist, or does not fit the others.
+    """
+    resolve("selection", pipeline.selection.name, SELECTIONS)
+    for dataset in pipeline.datasets:
+        resolve("dialect", dataset.dialect, DIALECTS)
+        dialect(dataset.dialect).check(dataset, pipeline.selection)
+    if unknown := sorted(set(pipeline.histograms.observables) - set(QUANTITIES)):
+        raise ConfigError(
+            f"histograms.observables names {unknown}, which tailshard does not compute; "
+            f"it knows {', '.join(QUANTITIES)}"
+        )
+
+
+Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
+"""``map(function, arguments)``: results in order, wherever they are computed."""
+
+
+def _in_threads(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
+    with ThreadPoolExecutor(16) as threads:
+        yield from threads.map(lambda each: function(*each), arguments)
+
+
+@dataclass(frozen=True)
+class SurveyedDataset:
+    """A data set, the files of it that can be used, and those that cannot."""
+
+    dataset: Dataset
+    files: tuple[FileInfo, ...]
+    quarantine: tuple[fileset.Quarantined, ...]
+    partitions: tuple[Partition, ...]
+
+    @property
+    def rows(self) -> list[Quarantined]:
+        """The quarantine as the catalog keeps it."""
+        return [
+            Quarantined(dataset=row.dataset, url=row.url, reason=row.reason, start=row.start, stop=row.stop)
+            for row in self.quarantine
+        ]
+
+
+def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = silent) -> list[SurveyedDataset]:
+    """Open every file that a pipeline names, and cut those that can be used into partitions.
+
+    Raises
+    ------
+    ConfigError
+        A dialect or selection does not exist, or does not fit the other.
+    InputError
+        Two data sets name one file.
+    """
+    check_names(pipeline)
+    expanded = [_expand(pipeline, dataset) for dataset in pipeline.datasets]
+    _refuse_shared_files(pipeline, [urls for urls, _ in expanded])
+    arguments = []
+    for dataset, (urls, _) in zip(pipeline.datasets, expanded, strict=True):
+        its_dialect = dialect(dataset.dialect)
+        branches = its_dialect.branches(dataset.kind, pipeline.selection)
+        arguments += [(url, dataset.tree or its_dialect.tree, branches, dataset.identity) for url in urls]
+    inspected = []
+    for number, answer in enumerate(map_(fileset.inspect, arguments), start=1):
+        inspected.append(answer)
+        progress("open files", number, len(arguments))
+    answers = iter(inspected)
+    surveyed = []
+    for dataset, (urls, unmatched) in zip(pipeline.datasets, expanded, strict=True):
+        found = [next(answers) for _ in urls]
+        files, copies = fileset.distinct(
+            [each for each in found if isinstance(each, FileInfo)], dataset.identity
+        )
+        tree = dataset.tree or dialect(dataset.dialect).tree
+        bad = [each for each in found if isinstance(each, fileset.Quarantined)]
+        partitions = fileset.partitions(files, dataset.identity, tree, pipeline.store.slot)
+        surveyed.append(
+            SurveyedDataset(dataset, tuple(files), (*unmatched, *bad, *copies), tuple(partitions))
+        )
+    return surveyed
+
+
+def _expand(pipeline: Pipeline, dataset: Dataset) -> tuple[list[str], list[fileset.Quarantined]]:
+    return fileset.expand(dataset.files, dataset.published, pipeline.data_root, Path.cwd(), dataset.identity)
+
+
+def _refuse_shared_files(pipeline: Pipeline, urls: Sequence[Sequence[str]]) -> None:
+    owner: dict[str, str] = {}
+    for dataset, its_urls in zip(pipeline.datasets, urls, strict=True):
+        for url in its_urls:
+            if url in owner:
+                raise InputError(
+                    f"{url} is named by the datasets '{owner[url]}' and '{dataset.identity}': "
+                    "its events would count twice; narrow one of the patterns"
+                )
+            owner[url] = dataset.identity
