@@ -1,0 +1,107 @@
+"""The most anomalous data events, one row each.
+
+Workers send only rows that can be candidates: the spectrum of the error, already summed, tells above
+which error enough events lie. The driver sorts those and keeps the wanted number, so that the table is
+exact and nobody holds more than it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from ..store.catalog import Slot
+from ..store.layout import SPLITS, Geometry
+from ..store.read import read_rows
+from .filling import ERROR, log10_error
+
+_ORDER = [
+    ("error", "descending"),
+    *((name, "ascending") for name in ("run", "event_number", "entry", "dataset", "file")),
+]
+
+
+def number_of_candidates(events: int, fraction: float) -> int:
+    """Give the share of the data that is listed: rounded, and at least one event if there is any."""
+    return min(events, max(1, round(events * fraction)))
+
+
+def lower_bound(contents: NDArray[np.float64], edges: NDArray[np.float64], count: int) -> float:
+    """Find a log10 error above which at least `count` events lie, and few more.
+
+    Parameters
+    ----------
+    contents
+        Events in fine bins of log10 error, underflow first and overflow last.
+    edges
+        Edges of the bins.
+    count
+        Events wanted.
+    """
+    above = np.cumsum(contents[:0:-1])[::-1]
+    enough = np.flatnonzero(above >= count)
+    # One bin lower: an event on an edge may have been counted on either side of it.
+    return float(edges[enough[-1] - 1]) if enough.size and enough[-1] > 0 else -np.inf
+
+
+def slot_candidates(
+    threshold: float, quantities: Sequence[str], store: Path, geometry: Geometry, slot: Slot
+) -> pa.Table:
+    """Read the events of a slot whose log10 error is at or above a threshold.
+
+    Returns
+    -------
+    pyarrow.Table
+        channel, dataset, file, entry (in the file's tree), row (on the channel's event axis in the store),
+        run, event_number, error, log10_error, split, then the quantities; null where one does not exist.
+    """
+    start, _ = geometry.split_range(slot, SPLITS[0])
+    stop = start + sum(slot.rows)
+    columns = read_rows(
+        store, slot.channel, [ERROR, "entry", "run", "event_number", *quantities], start, stop
+    )
+    chosen = log10_error(columns[ERROR]) >= threshold
+    count = int(np.count_nonzero(chosen))
+    splits = np.repeat(np.asarray(SPLITS), slot.rows)[chosen]
+    columns = {name: column[chosen] for name, column in columns.items()}
+    return pa.table(
+        {
+            "channel": pa.array([slot.channel] * count, pa.string()),
+            "dataset": pa.array([slot.dataset] * count, pa.string()),
+            "file": pa.array([slot.url] * count, pa.string()),
+            "entry": columns["entry"],
+            "row": start + np.flatnonzero(chosen),
+            "run": columns["run"],
+            "event_number": columns["event_number"],
+            "error": columns[ERROR],
+            "log10_error": log10_error(columns[ERROR]),
+            "split": pa.array(splits.tolist(), pa.string()),
+            **{name: pa.array(columns[name], from_pandas=True) for name in quantities},
+        }
+    )
+
+
+def add_candidates(parts: list[pa.Table]) -> pa.Table:
+    """Put tables one below the other."""
+    return pa.concat_tables(parts)
+
+
+def best(table: pa.Table, count: int) -> pa.Table:
+    """Sort by falling error, equals by run, event number, entry, dataset and file; keep the first `count`."""
+    return table.sort_by(_ORDER).slice(0, count).combine_chunks()
+
+
+def write_candidates(table: pa.Table | None, folder: Path) -> None:
+    """Write ``candidates.parquet`` and ``candidates.csv``; without a table remove older ones."""
+    writers = {"candidates.parquet": pyarrow.parquet.write_table, "candidates.csv": pyarrow.csv.write_csv}
+    for name, write in writers.items():
+        if table is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        aside = folder / f".{name}"
+        write(table, aside)
+        aside.replace(folder / name)

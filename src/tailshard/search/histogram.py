@@ -1,0 +1,236 @@
+"""Errors and weights become histograms, regions and numbers: the histogram stage.
+
+Two passes over the one-dimensional columns of the store, one Dask task for each slot in each::
+
+    error, MET, m_eff ──> fine spectra ──> regions (background's validation events alone)
+                               │              │
+                               v              v
+            candidates    all observables, by region ──> summary
+
+Results do not depend on the number of workers: each slot is filled alone and sums are taken in a fixed
+tree.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hist
+import uhi.io
+import uhi.io.json
+
+from ..config import Pipeline, content_hash
+from ..errors import WorkdirError
+from ..ledger import write_atomically
+from ..progress import Progress, silent
+from ..store.catalog import Catalog, read_catalog
+from ..store.layout import SPLITS, columns
+from ..store.read import open_channel
+from .candidates import (
+    add_candidates,
+    best,
+    lower_bound,
+    number_of_candidates,
+    slot_candidates,
+    write_candidates,
+)
+from .filling import (
+    ERROR,
+    EVENTS,
+    UNDEFINED,
+    Axes,
+    Filled,
+    Histogram,
+    add_filled,
+    empty,
+    fill_slot,
+    fine,
+    join_channels,
+    observable_axes,
+    spectrum_axes,
+)
+from .reduction import reduce_slots
+from .regions import Region, define_regions
+from .score import scored_with
+from .summary import Quote, finite_or_none, spectrum, summarise
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from distributed import Client
+
+
+@dataclass(frozen=True)
+class HistogramResult:
+    """What the histogram stage made."""
+
+    histograms: tuple[str, ...]
+    """Names in ``histograms.json``."""
+    regions: tuple[str, ...]
+    """Names of the signal regions, the inclusive one first."""
+    candidates: int
+    """Rows of the table of candidates; 0 without data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold."""
+        return {
+            "histograms": list(self.histograms),
+            "regions": list(self.regions),
+            "candidates": self.candidates,
+        }
+
+
+def histogram(
+    pipeline: Pipeline, store: Path, out: Path, client: "Client", progress: Progress = silent
+) -> HistogramResult:
+    """Reduce a scored store to ``histograms.json``, ``regions.json``, ``summary.json`` and the candidates.
+
+    Parameters
+    ----------
+    pipeline
+        The search.
+    store
+        Folder of a store whose events have an error.
+    out
+        Folder of the results; each file in it is replaced whole, the summary last.
+    client
+        Dask workers that see the store under the same path.
+    progress
+        Told the number of slots that are done.
+
+    Raises
+    ------
+    StoreError
+        The store has not been scored.
+    ProcessingError
+        An event has no finite error or weight, or the background is too small for a region.
+    ClusterError
+        Workers died too often.
+    """
+    catalog = read_catalog(store)
+    model = scored_with(store, catalog)
+    quantities = read_quantities(store, catalog)
+
+    def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None) -> Filled:
+        calls = {
+            channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)]
+            for channel in pipeline.channels
+        }
+        function = partial(fill_slot, axes, regions, store, catalog.geometry)
+        parts = reduce_slots(client, what, function, calls, add_filled, progress)
+        return join_channels(parts, empty(axes, regions, list(pipeline.channels)))
+
+    spectra = reduced("summing errors", spectrum_axes(quantities), None)
+    regions = find_regions(pipeline, spectra[fine(ERROR)])
+    table = _candidates(pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities))
+    observables = reduced("filling histograms", observable_axes(pipeline.histograms, quantities), regions)
+    filled = {**observables, **spectra}
+
+    provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
+    found = candidate_facts(table, pipeline.report.candidate_fraction)
+    summary = summarise(pipeline, catalog, filled, regions, found, provenance)
+    drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_histograms(out / "histograms.json", drawn)
+    write_json(out / "regions.json", {"split": "validation", "regions": [vars(region) for region in regions]})
+    write_candidates(table, out)
+    write_json(out / "summary.json", summary)
+    return HistogramResult(
+        tuple(drawn), tuple(region.name for region in regions), 0 if table is None else table.num_rows
+    )
+
+
+def read_quantities(store: Path, catalog: Catalog) -> dict[str, str]:
+    """Kinematic quantities that the store has for every channel, in alphabetical order, and their labels."""
+    known = {*columns(catalog.geometry, {}), "statistics"}
+    labels = [
+        {
+            name: f"{array.attrs['long_name']} [{array.attrs['units']}]"
+            for name, array in open_channel(store, channel.name).arrays()
+            if name not in known
+        }
+        for channel in catalog.channels
+        if catalog.rows(channel.name)
+    ]
+    return {name: labels[0][name] for name in sorted(set.intersection(*map(set, labels)))}
+
+
+def find_regions(pipeline: Pipeline, error_spectrum: Histogram) -> tuple[Region, ...]:
+    """Define the regions from the fine error spectrum: the background's validation events, no others."""
+    background = dict.fromkeys(pipeline.channels_of("background"), Quote(("validation",), 1.0))
+    contents = spectrum(error_spectrum, background).values
+    return define_regions(contents, error_spectrum.axes[ERROR].edges, pipeline.regions)
+
+
+def candidate_facts(table: "pa.Table | None", fraction: float) -> dict[str, Any] | None:
+    """Give the summary's line on the candidates."""
+    if table is None:
+        return None
+    return {
+        "count": table.num_rows,
+        "fraction": fraction,
+        "smallest_error": table["error"][-1].as_py(),
+    }
+
+
+def _candidates(
+    pipeline: Pipeline,
+    catalog: Catalog,
+    store: Path,
+    client: "Client",
+    progress: Progress,
+    error_spectrum: Histogram,
+    quantities: Sequence[str],
+) -> "pa.Table | None":
+    channels = pipeline.channels_of("data")
+    count = number_of_candidates(
+        sum(catalog.rows(channel) for channel in channels), pipeline.report.candidate_fraction
+    )
+    if count == 0:
+        return None
+    # Data has unit weights: its sums of weights are numbers of events.
+    events = spectrum(error_spectrum, dict.fromkeys(channels, Quote(SPLITS, 1.0))).values
+    threshold = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
+    function = partial(slot_candidates, threshold, quantities, store, catalog.geometry)
+    calls = {"data": [(slot,) for channel in channels for slot in catalog.slots_of(channel)]}
+    tables = reduce_slots(client, "collecting candidates", function, calls, add_candidates, progress)
+    return best(tables["data"], count)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file; what is not finite becomes null."""
+    write_atomically(path, json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
+
+
+def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
+    """Replace a file of histograms: a JSON object, name -> sparse UHI serialisation.
+
+    Raises
+    ------
+    ValueError
+        A bin is not finite.
+    """
+    content = {name: uhi.io.to_sparse(histogram._to_uhi_()) for name, histogram in histograms.items()}
+    write_atomically(path, json.dumps(content, default=uhi.io.json.default, allow_nan=False) + "\n")
+
+
+def read_histograms(path: Path) -> dict[str, Histogram]:
+    """Read a file of histograms.
+
+    Raises
+    ------
+    WorkdirError
+        It is absent or not a file of histograms.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=uhi.io.json.object_hook)
+        return {name: hist.Hist(uhi.io.from_sparse(stored)) for name, stored in content.items()}
+    except FileNotFoundError:
+        raise WorkdirError(f"{path} does not exist; run 'tailshard histogram' first") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkdirError(f"{path} holds no histograms ({error}); run 'tailshard histogram'") from error

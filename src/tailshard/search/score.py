@@ -1,0 +1,183 @@
+"""Every event's reconstruction error, written beside its matrix: the score stage.
+
+One Dask task for each slot: it reads the matrices chunk by chunk, lets the network reconstruct them and
+writes the slot's errors as one shard. The error is the sum over the cells of the squared difference
+between scaled event and reconstruction; histograms take its logarithm. Chunks, and so the sizes of the
+matrix products, follow the slot alone, and a task computes on one thread: errors do not depend on the
+number of workers.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from ..config import Pipeline
+from ..errors import StoreError, WorkdirError
+from ..progress import Progress, silent
+from ..store.catalog import Catalog, Slot, read_catalog
+from ..store.layout import Geometry
+from ..store.read import ZarrReader, open_channel
+from ..store.write import write_column
+from .filling import ERROR, require_finite
+from .reduction import reduce_slots
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ..train.checkpoint import LoadedModel
+
+MODEL = "model"
+"""Attribute of the array ``error``: content hash of the model that made it, once all of it is made."""
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What the score stage did."""
+
+    model: str
+    """Content hash of the model."""
+    events: dict[str, int]
+    """Events scored by channel."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold."""
+        return asdict(self)
+
+
+def score(
+    pipeline: Pipeline, store: Path, model: Path, client: "Client", progress: Progress = silent
+) -> ScoreResult:
+    """Write the reconstruction error of every event into the store.
+
+    Parameters
+    ----------
+    pipeline
+        The search.
+    store
+        Folder of the store.
+    model
+        File of the trained model.
+    client
+        Dask workers that see store and model under the same paths.
+    progress
+        Told the number of slots that are done.
+
+    Raises
+    ------
+    WorkdirError
+        There is no trained model.
+    StateError
+        The model does not fit the store's matrices.
+    ProcessingError
+        The error of an event is not finite; it names channel and slot.
+    StoreError
+        The store is absent or damaged.
+    ClusterError
+        Workers died too often.
+    """
+    catalog = read_catalog(store)
+    digest = model_hash(model)
+    channels = [channel for channel in pipeline.channels if catalog.rows(channel)]
+    for channel in channels:
+        _name_model(store, channel, None)
+    function = partial(score_slot, model, digest, store, catalog.geometry)
+    calls = {channel: [(slot,) for slot in catalog.slots_of(channel)] for channel in channels}
+    events = reduce_slots(client, "scoring", function, calls, _add, progress)
+    for channel in channels:
+        _name_model(store, channel, digest)
+    return ScoreResult(digest, events)
+
+
+def score_slot(model: Path, digest: str, store: Path, geometry: Geometry, slot: Slot) -> int:
+    """Write the errors of one slot and give the number of its events.
+
+    Raises
+    ------
+    ProcessingError
+        The error of an event is not finite.
+    """
+    events = sum(slot.rows)
+    errors = np.empty(events, np.float32)
+    first, reader = geometry.first_row(slot.index), ZarrReader(store)
+    with _one_thread():
+        network = _load(model, digest)
+        for start in range(0, events, geometry.chunk):
+            stop = min(start + geometry.chunk, events)
+            matrices = reader.read(slot.channel, "rmm", first + start, first + stop)
+            errors[start:stop] = network.errors(matrices)
+    require_finite("reconstruction error", errors, slot, "train again with a smaller training.learning_rate")
+    write_column(store, slot.channel, ERROR, slot.index, geometry, errors)
+    return events
+
+
+def model_hash(model: Path) -> str:
+    """Content hash of a model file, 16 hexadecimal digits.
+
+    Raises
+    ------
+    WorkdirError
+        There is no such file.
+    """
+    try:
+        return hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        raise WorkdirError(f"there is no trained model at {model}; run 'tailshard train' first") from None
+
+
+def scored_with(store: Path, catalog: Catalog) -> str:
+    """Content hash of the model that made every error in the store.
+
+    Raises
+    ------
+    StoreError
+        There are no events, or some channel has not been scored, or by another model than the others.
+    """
+    models = {
+        channel.name: open_channel(store, channel.name)[ERROR].attrs.get(MODEL)
+        for channel in catalog.channels
+        if catalog.rows(channel.name)
+    }
+    if not models:
+        raise StoreError(f"there are no events in {store}; see the quarantine in 'tailshard status'")
+    if len(set(models.values())) != 1 or None in models.values():
+        raise StoreError(
+            f"the events in {store} have not all been scored by one model (channel: model is "
+            f"{', '.join(f'{channel}: {model}' for channel, model in models.items())}); run 'tailshard score'"
+        )
+    return str(next(iter(models.values())))
+
+
+def _add(events: list[int]) -> int:
+    return sum(events)
+
+
+def _name_model(store: Path, channel: str, digest: str | None) -> None:
+    attributes = zarr.open_array(store, path=f"{channel}/{ERROR}", mode="r+").attrs
+    attributes.put({**attributes, MODEL: digest})
+
+
+@lru_cache(maxsize=1)
+def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+    from ..train.checkpoint import load_model
+
+    return load_model(model)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: the sums inside a matrix product then have one order."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,307 @@
+"""Every number of a search, in one JSON object.
+
+``summary.json`` field by field; a number that does not exist is null, never NaN::
+
+    pipeline                 name of the search
+    luminosity               fb^-1; every expected number of events is for it
+    fractions                configured share of each split
+    channels.<channel>
+        kind                 background, signal or data
+        cutflow              [{name, raw, weighted}]: events and scaled weight left after each cut
+        events               {split: events in the store}
+        splits, scale        which splits yields are quoted from, and the factor that makes up for the others
+        yield                expected events (data: observed), yield_uncertainty its statistical uncertainty
+        undefined            {observable: part of the yield for which the observable does not exist}
+    quarantine               [{dataset, url, reason, ...}]: inputs that could not be read
+    regions                  [region], overlapping; "inclusive" first, which is every selected event
+        name, rule           key in the histograms; the rule in words
+        threshold            smallest log10 error (inclusive: null)
+        background_efficiency   share of the background's validation weight, from which the threshold follows
+        yields.<channel>     {value, uncertainty, raw}: quoted yield, and how many events stand for it
+        background           {value, uncertainty}: all background channels
+        data                 observed events; null without data
+        signals.<signal>     {value, uncertainty, efficiency, s_over_sqrt_b, asimov, ...}: as `Significance`
+    signals.<signal>         on the quoted splits, signal against all background
+        auc.<score>          {value, uncertainty}; scores are "error" and the baselines "met", "m_eff"
+        roc.<score>          {background_efficiency, signal_efficiency}: lists of one length
+        scans.<region>       counting what lies above a cut on MET inside the region; "inclusive" is the
+                             baseline that knows no network
+            variable         met
+            edges            the cuts, GeV; the lists below have their length
+            signal, background, s_over_sqrt_b, asimov, asimov_with_background_uncertainty
+                             of test events; null where the expected background is too small
+            validation       {signal, background, ...}: the same lists of validation events
+            chosen           {cut, ...}: the cut of the largest Asimov significance (the background known
+                             to its statistical uncertainty) in *validation* events
+            quoted           {cut, ...}: what that cut gives in *test* events, which had no say in the choice;
+                             both are null where no cut leaves enough background
+    candidates               {count, fraction, smallest_error}, null without data
+    provenance               {pipeline, snapshot, model}: content hashes of what the numbers were made from
+
+**Which yields.** Simulation is quoted from the test split alone, divided by the *configured* test
+fraction. The split of an event is a hash of its identity, so each event is a test event with exactly
+that probability and the estimate is unbiased in every bin, also for negative weights; dividing by the
+share of weight that happened to fall into the test split would add a ratio's bias and a pole. Signal and
+background are treated alike. Data was not learned from, so all of it counts; where a data channel was
+trained on, it is quoted like simulation.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import Pipeline
+from ..store.catalog import Catalog
+from ..store.layout import SPLITS
+from .filling import BASELINES, ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
+from .regions import Region
+from .significance import Significance, Spectrum, auc, best_cut, roc, significance, tails
+
+
+class Quote(NamedTuple):
+    """Which events of a channel a yield is taken from."""
+
+    splits: tuple[str, ...]
+    scale: float
+    """Factor on the weights that makes up for the splits left out."""
+
+
+def quote(pipeline: Pipeline, channel: str) -> Quote:
+    """Tell from which splits the yield of a channel is quoted."""
+    if pipeline.channels[channel] == "data" and channel not in pipeline.training_channels:
+        return Quote(SPLITS, 1.0)
+    return Quote(("test",), 1 / pipeline.splits.test)
+
+
+def spectrum(histogram: Any, quotes: Mapping[str, Quote], region: str | None = None) -> Spectrum:
+    """Add the bins of several channels, each from its splits and with its scale.
+
+    Parameters
+    ----------
+    histogram
+        With axes channel, split, then region if one is named, then any other.
+    quotes
+        Channels to add, and how.
+    region
+        Region to take.
+
+    Returns
+    -------
+    Spectrum
+        Bins of the remaining axes, underflow first and overflow last.
+    """
+    bins = histogram.view(flow=True)
+    if region is not None:
+        bins = bins[:, :, histogram.axes["region"].index(region)]
+    total = Spectrum(np.zeros(bins.shape[2:]), np.zeros(bins.shape[2:]))
+    for channel, (splits, scale) in quotes.items():
+        place = histogram.axes["channel"].index(channel)
+        for split in splits:
+            part = bins[place, histogram.axes["split"].index(split)]
+            scaled = Spectrum(part["value"], part["variance"]).scaled(scale)
+            total = Spectrum(total.values + scaled.values, total.variances + scaled.variances)
+    return total
+
+
+def summarise(
+    pipeline: Pipeline,
+    catalog: Catalog,
+    histograms: Filled,
+    regions: Sequence[Region],
+    candidates: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Put every number of a search into one object that JSON can hold.
+
+    Parameters
+    ----------
+    pipeline, catalog
+        The search and its store.
+    histograms
+        With channel axes: fine spectra, observables by region, and the counts.
+    regions
+        The inclusive region first.
+    candidates, provenance
+        As in the summary.
+    """
+    quotes = {channel: quote(pipeline, channel) for channel in pipeline.channels}
+    kinds = {kind: _of(quotes, pipeline.channels_of(kind)) for kind in ("background", "signal", "data")}
+    content = {
+        "pipeline": pipeline.name,
+        "luminosity": pipeline.luminosity,
+        "fractions": dict(zip(SPLITS, pipeline.splits.fractions, strict=True)),
+        "channels": {channel: _channel(pipeline, catalog, histograms, quotes, channel) for channel in quotes},
+        "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
+        "regions": [_region(region, histograms, quotes, kinds) for region in regions],
+        "signals": {
+            signal: _signal(pipeline, histograms, regions, signal, kinds["background"])
+            for signal in kinds["signal"]
+        },
+        "candidates": candidates,
+        "provenance": provenance,
+    }
+    cleaned: dict[str, Any] = finite_or_none(content)
+    return cleaned
+
+
+def finite_or_none(value: Any) -> Any:
+    """Turn arrays, NumPy numbers and named tuples into what JSON can hold; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return finite_or_none(value._asdict())
+    if isinstance(value, np.ndarray | np.generic):
+        return finite_or_none(value.tolist())
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _of(quotes: Mapping[str, Quote], channels: Sequence[str]) -> dict[str, Quote]:
+    return {channel: quotes[channel] for channel in channels}
+
+
+def _channel(
+    pipeline: Pipeline, catalog: Catalog, histograms: Filled, quotes: Mapping[str, Quote], channel: str
+) -> dict[str, Any]:
+    alone = _of(quotes, [channel])
+    everything = _total(spectrum(histograms[fine(ERROR)], alone))
+    lost = spectrum(histograms[UNDEFINED], alone)
+    observables = histograms[UNDEFINED].axes["histogram"]
+    return {
+        "kind": pipeline.channels[channel],
+        "cutflow": [
+            {"name": step.name, "raw": step.raw, "weighted": step.weighted}
+            for step in catalog.cutflow(channel)
+        ],
+        "events": {split: catalog.rows(channel, split) for split in SPLITS},
+        **quotes[channel]._asdict(),
+        "yield": everything.values,
+        "yield_uncertainty": everything.uncertainties,
+        "undefined": {
+            name: lost.values[place] for place, name in enumerate(observables) if name not in (ERROR, SCAN)
+        },
+    }
+
+
+def _region(
+    region: Region,
+    histograms: Filled,
+    quotes: Mapping[str, Quote],
+    kinds: Mapping[str, Mapping[str, Quote]],
+) -> dict[str, Any]:
+    def expected(channels: Mapping[str, Quote]) -> Spectrum:
+        return _total(spectrum(histograms[ERROR], channels, region.name))
+
+    def measured(channels: Mapping[str, Quote]) -> dict[str, Any]:
+        total = expected(channels)
+        return {"value": total.values, "uncertainty": total.uncertainties}
+
+    def raw(channel: str) -> int:
+        counted = spectrum(histograms[EVENTS], {channel: Quote(quotes[channel].splits, 1.0)}, region.name)
+        return int(counted.values)
+
+    background = expected(kinds["background"])
+
+    def signal(channel: str) -> dict[str, Any]:
+        alone = _of(quotes, [channel])
+        selected = _total(spectrum(histograms[fine(ERROR)], alone)).values
+        value = expected(alone)
+        return {
+            **measured(alone),
+            "efficiency": value.values / selected if selected > 0 else None,
+            **significance(value, background)._asdict(),
+        }
+
+    return {
+        "name": region.name,
+        "rule": region.rule,
+        "threshold": region.threshold,
+        "background_efficiency": region.background_efficiency,
+        "yields": {channel: {**measured(_of(quotes, [channel])), "raw": raw(channel)} for channel in quotes},
+        "background": measured(kinds["background"]),
+        "data": expected(kinds["data"]).values if kinds["data"] else None,
+        "signals": {channel: signal(channel) for channel in kinds["signal"]},
+    }
+
+
+def _signal(
+    pipeline: Pipeline,
+    histograms: Filled,
+    regions: Sequence[Region],
+    signal: str,
+    background: Mapping[str, Quote],
+) -> dict[str, Any]:
+    alone = {signal: quote(pipeline, signal)}
+    spectra = {
+        score: (spectrum(histograms[fine(score)], alone), spectrum(histograms[fine(score)], background))
+        for score in (ERROR, *BASELINES)
+        if fine(score) in histograms
+    }
+    return {
+        "auc": {score: auc(*both) for score, both in spectra.items()},
+        "roc": {
+            score: roc(of_signal.values, of_all.values) for score, (of_signal, of_all) in spectra.items()
+        },
+        "scans": {
+            region.name: _scan(pipeline, histograms[SCAN], region.name, alone, background)
+            for region in regions
+            if SCAN in histograms
+        },
+    }
+
+
+def _scan(
+    pipeline: Pipeline,
+    histogram: Any,
+    region: str,
+    signal: Mapping[str, Quote],
+    background: Mapping[str, Quote],
+) -> dict[str, Any]:
+    validation = Quote(("validation",), 1 / pipeline.splits.validation)
+    edges = histogram.axes["met"].edges
+
+    def counted(as_quoted: bool) -> tuple[Spectrum, Spectrum, Significance]:
+        of_signal, of_background = (
+            tails(spectrum(histogram, it if as_quoted else dict.fromkeys(it, validation), region))
+            for it in (signal, background)
+        )
+        found = significance(of_signal, of_background, pipeline.regions.minimum_background)
+        return of_signal, of_background, found
+
+    seen, tested = counted(as_quoted=False), counted(as_quoted=True)
+    best = best_cut(seen[2])
+    return {
+        "variable": "met",
+        "edges": edges,
+        **_curves(*tested),
+        "validation": _curves(*seen),
+        "chosen": None if best is None else {"cut": edges[best], **_point(best, *seen)},
+        "quoted": None if best is None else {"cut": edges[best], **_point(best, *tested)},
+    }
+
+
+def _curves(signal: Spectrum, background: Spectrum, found: Significance) -> dict[str, Any]:
+    return {
+        "signal": signal.values,
+        "background": background.values,
+        "s_over_sqrt_b": found.s_over_sqrt_b,
+        "asimov": found.asimov,
+        "asimov_with_background_uncertainty": found.asimov_with_background_uncertainty,
+    }
+
+
+def _point(place: int, signal: Spectrum, background: Spectrum, found: Significance) -> dict[str, Any]:
+    return {
+        "signal": signal.values[place],
+        "signal_uncertainty": signal.uncertainties[place],
+        "background": background.values[place],
+        "background_uncertainty": background.uncertainties[place],
+        **{name: values[place] for name, values in found._asdict().items()},
+    }
+
+
+def _total(bins: Spectrum) -> Spectrum:
+    return Spectrum(bins.values.sum(), bins.variances.sum())

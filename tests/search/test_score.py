@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import zarr
+
+from tailshard.errors import ProcessingError, StateError, StoreError, WorkdirError
+from tailshard.search import score as module
+from tailshard.search.score import model_hash, score, score_slot, scored_with
+from tailshard.store.catalog import read_catalog
+from tailshard.store.layout import SPLITS
+from tailshard.store.read import ZarrReader, read_rows
+
+
+@pytest.fixture
+def store(tmp_path, small):
+    small.store(tmp_path / "store", small.pipeline(small.channels))
+    return tmp_path / "store"
+
+
+def test_the_error_is_the_sum_of_squared_differences_of_every_cell(searched) -> None:
+    for slot in searched.catalog.slots:
+        start, stop = searched.catalog.geometry.first_row(slot.index), sum(slot.rows)
+        rows = read_rows(searched.store, slot.channel, ["rmm", "error"], start, start + stop)
+        expected = ((rows["rmm"].astype(float) - 0.2) ** 2).sum(axis=(1, 2))
+        np.testing.assert_allclose(rows["error"], expected, rtol=1e-5)
+
+
+def test_the_array_says_what_it_is_and_which_model_made_it(searched) -> None:
+    array = zarr.open_array(searched.store, path="zjets/error", mode="r")
+    assert array.dtype == np.float32
+    assert array.shape == zarr.open_array(searched.store, path="zjets/rmm", mode="r").shape[:1]
+    assert dict(array.attrs) == {
+        "units": "1",
+        "long_name": "reconstruction error",
+        "model": model_hash(searched.model),
+    }
+    assert np.isnan(array[612:]).all()  # unused rows
+
+
+def test_matrices_are_read_chunk_by_chunk(store, small, monkeypatch) -> None:
+    asked = []
+
+    class Recording(ZarrReader):
+        def read(self, channel, name, start, stop, out=None):
+            asked.append(stop - start)
+            return super().read(channel, name, start, stop, out)
+
+    monkeypatch.setattr(module, "ZarrReader", Recording)
+    model = small.model(store.parent / "model.pt")
+    slot = read_catalog(store).slots_of("zjets")[2]
+    assert score_slot(model, model_hash(model), store, small.geometry, slot) == 100
+    assert asked == [64, 36]
+
+
+def test_scoring_again_with_another_model_replaces_every_error(store, small, client) -> None:
+    pipeline = small.pipeline(small.channels)
+    first = score(pipeline, store, small.model(store.parent / "model.pt"), client)
+    before = read_rows(store, "data", ["error"], 0, 256)["error"]
+    second = score(pipeline, store, small.model(store.parent / "model.pt", bias=0.7), client)
+    after = read_rows(store, "data", ["error"], 0, 256)["error"]
+    assert first.model != second.model
+    assert (after > before).all()
+    assert scored_with(store, read_catalog(store)) == second.model
+    assert second.to_dict() == {
+        "model": second.model,
+        "events": {"zjets": 612, "ttbar": 380, "resonance": 150, "data": 296},
+    }
+
+
+def test_a_diverged_model_is_refused_by_channel_and_slot(store, small, client) -> None:
+    model = small.model(store.parent / "model.pt", bias=float("inf"))
+    with pytest.raises(ProcessingError, match=r"channel '\w+', slot \d .*: \d+ of \d+ events .* train again"):
+        score(small.pipeline(small.channels), store, model, client)
+
+
+def test_a_store_that_was_scored_in_part_counts_as_not_scored(store, small, client) -> None:
+    catalog = read_catalog(store)
+    with pytest.raises(StoreError, match="run 'tailshard score'"):
+        scored_with(store, catalog)
+    model = small.model(store.parent / "model.pt")
+    background = small.pipeline({"zjets": "background", "ttbar": "background"})
+    score(background, store, model, client)
+    with pytest.raises(StoreError, match="resonance: None"):
+        scored_with(store, catalog)
+    score(small.pipeline(small.channels), store, model, client)
+    broken = small.model(store.parent / "broken.pt", bias=float("inf"))
+    with pytest.raises(ProcessingError):
+        score(small.pipeline(small.channels), store, broken, client)
+    with pytest.raises(StoreError, match="zjets: None"):
+        scored_with(store, catalog)
+
+
+def test_a_store_without_events_is_refused(tmp_path, small) -> None:
+    catalog = small.store(tmp_path, small.pipeline(small.channels)).changed(slots=())
+    with pytest.raises(StoreError, match="no events"):
+        scored_with(tmp_path, catalog)
+
+
+def test_a_model_that_is_absent_or_of_another_size_is_refused(store, small, client) -> None:
+    pipeline = small.pipeline(small.channels)
+    with pytest.raises(WorkdirError, match="no trained model"):
+        score(pipeline, store, store.parent / "absent.pt", client)
+    with pytest.raises(StateError, match="matrices of 4 x 4"):
+        score(pipeline, store, small.model(store.parent / "model.pt", size=4), client)
+
+
+def test_every_split_is_scored(searched) -> None:
+    for slot in searched.catalog.slots:
+        for split in SPLITS:
+            start, stop = searched.catalog.geometry.split_range(slot, split)
+            assert np.isfinite(read_rows(searched.store, slot.channel, ["error"], start, stop)["error"]).all()
