@@ -134,7 +134,6 @@ def state(network) -> TrainingState:
         optimizer=optimizer.state_dict(),
         position={"snapshot": "abc", "seed": 1, "epoch": 1, "batch": 0},
         best=Best(1, 0.5, weights_of(network)),
-        epochs_without_improvement=0,
         history=(EpochMetrics(1, 0.6, 0.5, 1.0, 0.1, 0.0, 100.0, 1e-3, 1, "cpu"),),
     )
 

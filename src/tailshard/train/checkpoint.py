@@ -44,7 +44,6 @@ class TrainingState:
     position: dict[str, Any]
     """The stream's state: where the next batch comes from."""
     best: Best
-    epochs_without_improvement: int
     history: tuple[EpochMetrics, ...]
     """One for each finished epoch."""
 

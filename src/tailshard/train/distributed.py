@@ -1,0 +1,326 @@
+"""Training under Ray Train: ranks, checkpoints, failures, resume.
+
+Every worker runs `loop.train_rank` on its share of every global batch. After each epoch rank 0 hands
+the training state to Ray; when a worker dies, or when training is started again after it was
+interrupted, all ranks go on from the last state. The output folder holds::
+
+    model.pt        the best network; appears when training has finished
+    metrics.jsonl   one line for each epoch
+    tensorboard/    the same, to watch
+    ray/            states of an unfinished run, removed with the appearance of model.pt
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
+
+import torch
+
+from ..config import Pipeline, content_hash
+from ..errors import ClusterError, ProcessingError, StateError, StoreError, TailshardError
+from ..models import build
+from ..progress import Progress, silent
+from ..registry import source_of
+from ..store.catalog import Catalog, read_catalog
+from ..store.read import statistics
+from .checkpoint import TrainingState, save_model
+from .loop import Task, train_rank
+from .metrics import Journal, read_metrics
+from .ray_session import Layout, lay_out, ray_session
+from .scaling import fit as fit_scaler
+
+WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts"})
+"""Fields of `Training` that do not decide what is learned; an interrupted run may change them."""
+
+_STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished training made."""
+
+    path: Path
+    """model.pt."""
+    model: str
+    """Hash of model.pt."""
+    epochs: int
+    """Epochs trained, those before an interruption included."""
+    best_epoch: int
+    """The epoch whose network is in model.pt."""
+    validation_loss: float
+    """Of that epoch."""
+    constant_cells: int
+    """Cells that never vary in the training events: they are 0 to the network."""
+    workers: int
+    device: str
+    seconds: float
+    """Wall time of this call."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give values that JSON can hold."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def train(
+    pipeline: Pipeline,
+    store: Path,
+    out: Path,
+    progress: Progress = silent,
+    address: str | None = None,
+    in_process: bool = False,
+) -> TrainingResult:
+    """Train the pipeline's network on the training events of its training channels.
+
+    Goes on where it stopped if `out` holds an unfinished run of the same model, training, features,
+    splits and events; otherwise removes what `out` holds and starts from the first epoch.
+
+    Parameters
+    ----------
+    pipeline
+        What to train, and how.
+    store
+        The shard store.
+    out
+        Folder for the model; every worker must see it under the same path.
+    progress
+        Told about every finished epoch.
+    address
+        Of a running Ray cluster; None starts a private one on this machine and stops it afterwards.
+    in_process
+        Train with one rank in this process and without a cluster; cannot be continued when interrupted.
+
+    Raises
+    ------
+    StoreError
+        There is no store, or it has no events to train on.
+    ConfigError
+        The model, the workers or the training itself cannot be as the pipeline has them.
+    ClusterError
+        Workers did not start, or died more often than `training.maximum_restarts`.
+    ProcessingError
+        A user's own model failed on a batch.
+    """
+    started = time.perf_counter()
+    store, out = Path(store).resolve(), Path(out).resolve()
+    catalog = read_catalog(store)
+    task = _task(pipeline, store, catalog)
+    run = out / "ray" / _identity(pipeline, catalog)
+    _prepare(out, run, progress)
+    if in_process:
+        _train_here(task, out, progress)
+    else:
+        with ray_session(address) as resources:
+            _train_on_ray(task, out, run, lay_out(pipeline.training, resources), progress)
+    shutil.rmtree(out / "ray", ignore_errors=True)
+
+    history = read_metrics(out)
+    best = min(history, key=lambda metrics: metrics.validation_loss)
+    path = out / "model.pt"
+    return TrainingResult(
+        path=path,
+        model=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        epochs=len(history),
+        best_epoch=best.epoch,
+        validation_loss=best.validation_loss,
+        constant_cells=int(task.scaler.constant.sum()),
+        workers=history[-1].workers,
+        device=history[-1].device,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
+    """Check everything that can be checked before any worker starts."""
+    channels, size = pipeline.training_channels, catalog.geometry.size
+    for split in ("training", "validation"):
+        if not sum(catalog.rows(channel, split) for channel in channels):
+            raise StoreError(
+                f"{store} has no {split} events in {', '.join(channels)}; ingest more files, loosen the "
+                "selection, or name other training.channels"
+            )
+    with torch.random.fork_rng([]):
+        build(pipeline.model, size**2)
+    scaler = fit_scaler(statistics(store, catalog, channels), pipeline.training.scaler)
+    if scaler.constant.all():
+        raise StoreError(f"no cell varies in the training events of {', '.join(channels)} in {store}")
+    return Task(store, channels, size, pipeline.model, pipeline.training, scaler)
+
+
+def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
+    return content_hash(
+        pipeline.model,
+        source_of(pipeline.model.name),
+        pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
+        pipeline.features,
+        pipeline.splits,
+        catalog.snapshot_id(pipeline.training_channels),
+    )
+
+
+def _prepare(out: Path, run: Path, progress: Progress) -> None:
+    """Keep an unfinished run that can go on; remove everything else that training writes."""
+    state = _last_state(run)
+    if state is not None:
+        progress(f"Training goes on after epoch {len(state.history)}", 0, 0)
+        return
+    for name in ("ray", "tensorboard"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("model.pt", "metrics.jsonl"):
+        (out / name).unlink(missing_ok=True)
+    run.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _last_state(run: Path) -> TrainingState | None:
+    """State that Ray would hand to the workers; None where there is none, or none that can be used."""
+    import ray.train
+
+    if not run.is_dir():
+        return None
+    try:
+        checkpoint = ray.train.Result.from_path(str(run)).checkpoint
+    except Exception:  # noqa: BLE001 - whatever is wrong with Ray's notes, the run cannot go on from them
+        return None
+    try:
+        return TrainingState.load(Path(checkpoint.path) / _STATE_FILE) if checkpoint else None
+    except StateError:
+        return None
+
+
+def _train_here(task: Task, out: Path, progress: Progress) -> None:
+    progress("train", 0, task.training.epochs)
+    _train_rank(
+        task,
+        out,
+        0,
+        1,
+        torch.device("cpu"),
+        lambda state: progress("train", len(state.history), task.training.epochs),
+    )
+
+
+def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Progress) -> None:
+    """Fit in a thread, so that this one can report progress and can be interrupted."""
+    import ray.train
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    epochs, restarts = task.training.epochs, task.training.maximum_restarts
+    # Without it Ray tries for ever to start workers that do not start. Its stubs do not know the keyword.
+    controller_failures: dict[str, Any] = {"controller_failure_limit": restarts}
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"task": task, "out": out, "threads": layout.threads},
+        scaling_config=ScalingConfig(
+            num_workers=layout.workers,
+            use_gpu=layout.use_gpu,
+            resources_per_worker={"CPU": layout.cpus},
+            placement_strategy="SPREAD",
+        ),
+        run_config=RunConfig(
+            name=run.name,
+            storage_path=str(run.parent),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=restarts, **controller_failures),
+        ),
+    )
+    future: Future[object] = Future()
+
+    def fit() -> None:
+        try:
+            future.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            future.set_exception(error)
+
+    Thread(target=fit, name="tailshard-training", daemon=True).start()
+    done, finished = -1, False
+    while not finished:
+        finished = bool(wait([future], timeout=0.5).done)
+        if (now := len(read_metrics(out))) > done:
+            done = now
+            progress("train", done, epochs)
+    try:
+        future.result()
+    except ray.train.TrainingFailedError as error:
+        raise _plain_error(error, task) from error
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """Train on one worker; Ray calls this."""
+    import ray.train
+    import ray.train.torch
+
+    torch.set_num_threads(config["threads"])
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    state = None
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            state = TrainingState.load(Path(folder) / _STATE_FILE)
+
+    def keep(state: TrainingState) -> None:
+        metrics = asdict(state.history[-1])
+        if rank != 0:
+            ray.train.report(metrics)
+            return
+        with TemporaryDirectory() as folder:
+            state.save(Path(folder) / _STATE_FILE)
+            ray.train.report(metrics, ray.train.Checkpoint.from_directory(folder))
+
+    device = ray.train.torch.get_device()
+    _train_rank(config["task"], config["out"], rank, context.get_world_size(), device, keep, state)
+
+
+def _train_rank(
+    task: Task,
+    out: Path,
+    rank: int,
+    ranks: int,
+    device: torch.device,
+    keep: Callable[[TrainingState], None],
+    state: TrainingState | None = None,
+) -> None:
+    """Train on one rank, and write the files if it is the first."""
+    if rank != 0:
+        train_rank(task, rank, ranks, device, keep, state)
+        return
+    with closing(Journal(out, len(state.history) if state else 0)) as journal:
+
+        def report(state: TrainingState) -> None:
+            keep(state)
+            journal.write(state.history)
+
+        state = train_rank(task, rank, ranks, device, report, state)
+        save_model(
+            out / "model.pt", state.best, task.model, task.scaler, task.size, state.position["snapshot"]
+        )
+
+
+def _plain_error(error: Exception, task: Task) -> BaseException:
+    """Find what a person should read in Ray's account of a failed run."""
+    from ray.exceptions import RayError
+
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    # Ray wraps what a worker raised; the exception itself is the wrapper's first argument.
+    raised = [(rank, one) for rank, failure in failures.items() for one in (failure, *failure.args)]
+    for _, one in raised:
+        if isinstance(one, TailshardError):
+            return one
+    if not failures or any(isinstance(one, RayError) for _, one in raised):
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return ClusterError(
+            f"training workers did not start, or died more than training.maximum_restarts "
+            f"({task.training.maximum_restarts}) times: {lines[-1].strip()}. Finished epochs are kept: "
+            "run train again to go on"
+        )
+    rank, failure = next((rank, one) for rank, one in raised if isinstance(one, BaseException))
+    if ":" in task.model.name:
+        return ProcessingError(f"model '{task.model.name}' failed on training worker {rank}: {failure}")
+    return failure
