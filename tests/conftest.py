@@ -1,9 +1,15 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client
+
+from tailshard.config import Pipeline
+from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.pipeline_files import load, shipped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -27,3 +33,28 @@ def shared_data(shared: Path) -> Path:
 def reference(shared: Path) -> Path:
     """Folder with published numbers to reproduce."""
     return shared / "reference"
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small toy ntuples: a few thousand events a sample, two files each."""
+    from tailshard.toys import make_toys
+
+    folder = tmp_path_factory.mktemp("toys")
+    make_toys(folder, events=6000)
+    return folder
+
+
+@pytest.fixture
+def toy_pipeline(toys: Path) -> Pipeline:
+    """The demo on the small toys, with slots so small that every file fills several."""
+    overrides = ["store.slot=512", "store.chunk=128", "training.epochs=2", "training.batch_size=128"]
+    return load(shipped("demo"), overrides, str(toys))
+
+
+@pytest.fixture(scope="session")
+def dask_workers() -> Iterator[Client]:
+    """Two Dask workers, processes of their own, shared by all tests that need a cluster."""
+    profile = ClusterProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
+    with dask_client(profile) as client:
+        yield client

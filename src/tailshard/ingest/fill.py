@@ -1,30 +1,36 @@
 """The task: branches of one partition in, one slot of the store out."""
 
+from pathlib import Path
+
 import awkward as ak
 
+from ..config import Dataset, Pipeline
 from ..events.kinematics import kinematics
 from ..events.objects import select_objects
 from ..events.selection import select_events
 from ..events.weights import event_weight
-from ..features.rmm import Block, pad_objects, rmm_from_objects
+from ..features.blocks import block_from_awkward, pad_objects
+from ..features.rmm import rmm_from_objects
 from ..ntuples.dialects import dialect
-from ..store.catalog import Slot
+from ..store.catalog import CutflowStep, Slot
 from ..store.layout import assign_splits
 from ..store.write import write_slot
 from .plan import SlotTask, geometry_of
 
 
-def fill_slot(branches: ak.Array, task: SlotTask) -> Slot:
+def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Array, task: SlotTask) -> Slot:
     """Turn the branches of one partition into one slot of the store.
 
     Parameters
     ----------
+    pipeline, dataset, store
+        What the slots of a data set share.
     branches
         Records of shape (entries,), with the branches of the data set's dialect.
     task
-        Where they come from and where they go.
+        Where they come from and which slot they fill.
     """
-    pipeline, dataset, partition = task.pipeline, task.dataset, task.partition
+    partition = task.partition
     its_dialect = dialect(dataset.dialect)
     selection, features = pipeline.selection, pipeline.features
     counts = features.multiplicities.counts
@@ -37,9 +43,10 @@ def fill_slot(branches: ak.Array, task: SlotTask) -> Slot:
     events, weight = events[keep], weight[keep]
     objects = type(objects)(*(each[keep] for each in objects))
     blocks = [
-        Block.of(each) for each in (objects.light_jets, objects.b_jets, objects.electrons, objects.muons)
+        block_from_awkward(each)
+        for each in (objects.light_jets, objects.b_jets, objects.electrons, objects.muons)
     ]
-    padded, multiplicity = pad_objects(events.met, events.met_phi, blocks, counts)
+    padded, multiplicity = pad_objects(ak.to_numpy(events.met), ak.to_numpy(events.met_phi), blocks, counts)
     columns = {
         "rmm": rmm_from_objects(
             padded, multiplicity, counts, features.convention, features.center_of_mass_energy
@@ -55,7 +62,7 @@ def fill_slot(branches: ak.Array, task: SlotTask) -> Slot:
     split = assign_splits(
         dataset.identity, columns["run"], columns["event_number"], columns["entry"], pipeline.splits
     )
-    summary = write_slot(task.store, dataset.channel, task.index, geometry_of(pipeline), columns, split)
+    summary = write_slot(store, dataset.channel, task.index, geometry_of(pipeline), columns, split)
     return Slot(
         channel=dataset.channel,
         index=task.index,
@@ -69,6 +76,6 @@ def fill_slot(branches: ak.Array, task: SlotTask) -> Slot:
         rows=summary.rows,
         sum_of_weights=summary.sum_of_weights,
         sum_of_squared_weights=summary.sum_of_squared_weights,
-        cutflow=cutflow,
+        cutflow=tuple(CutflowStep(*step) for step in cutflow),
         selected=sum(summary.rows),
     )

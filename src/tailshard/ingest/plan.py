@@ -19,14 +19,12 @@ from .survey import SurveyedDataset, configuration, meaning_of, survey
 
 @dataclass(frozen=True)
 class SlotTask:
-    """What a task needs to know beside its partition; small, and the same on any cluster."""
+    """A partition and the slot of its channel that it fills."""
 
-    pipeline: Pipeline
-    dataset: Dataset
     partition: Partition
-    store: Path
     index: int
     key: str
+    """Content key of the slot."""
 
 
 def geometry_of(pipeline: Pipeline) -> Geometry:
@@ -53,7 +51,7 @@ def prepare(
     The tasks come back in the order of the data sets, without those whose slot is whole already.
     """
     geometry = geometry_of(pipeline)
-    channels = [Channel(name=name, kind=kind) for name, kind in pipeline.channels.items()]
+    channels = tuple(Channel(name=name, kind=kind) for name, kind in pipeline.channels.items())
     # No data set, file or host: what differs between two stores of the same events must not be here.
     made_by = {
         "tailshard": version("tailshard"),
@@ -74,24 +72,24 @@ def prepare(
     lengths: dict[str, int] = {}
     for name in names:
         of_channel = [
-            (each.dataset, partition, _slot_key(pipeline, each.dataset, partition))
+            (partition, _slot_key(pipeline, each.dataset, partition))
             for each in surveyed
             if each.dataset.channel == name
             for partition in each.partitions
         ]
         existing = {slot.index: slot for slot in old.slots if slot.channel == name}
         assignment = assign_slots(
-            [key for _, _, key in of_channel], {index: slot.key for index, slot in existing.items()}
+            [key for _, key in of_channel], {index: slot.key for index, slot in existing.items()}
         )
         to_clear += [(name, index) for index in assignment.freed]
         lengths[name] = 1 + max((*assignment.indices, *existing), default=-1)
-        for index, (dataset, partition, key) in zip(assignment.indices, of_channel, strict=True):
+        for index, (partition, key) in zip(assignment.indices, of_channel, strict=True):
             if index in existing and existing[index].key == key:
                 kept.append(existing[index].model_copy(update={"url": partition.url}))
             else:
-                tasks.append(SlotTask(pipeline, dataset, partition, store, index, key))
+                tasks.append(SlotTask(partition, index, key))
     order = {dataset.identity: number for number, dataset in enumerate(pipeline.datasets)}
-    tasks.sort(key=lambda task: order[task.dataset.identity])
+    tasks.sort(key=lambda task: order[task.partition.dataset])
 
     store.mkdir(parents=True, exist_ok=True)
     catalog = fresh.changed(slots=kept)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +93,12 @@ def ingest(
 
     collections = []
     for each in surveyed:
-        its_tasks = [task for task in tasks if task.dataset is each.dataset]
+        its_tasks = [task for task in tasks if task.partition.dataset == each.dataset.identity]
         if its_tasks:
             branches = dialect(each.dataset.dialect).branches(each.dataset.kind, pipeline.selection)
             events = read.open_partitions([task.partition for task in its_tasks], branches)
-            collections.append(read.map_partitions(fill_slot, events, its_tasks))
+            fill = partial(fill_slot, pipeline, each.dataset, store)
+            collections.append(read.map_partitions(fill, events, its_tasks))
 
     slots: list[Slot] = []
     written = time.monotonic()

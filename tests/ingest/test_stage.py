@@ -1,0 +1,182 @@
+"""Ingest on real Dask worker processes."""
+
+import filecmp
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+import xarray
+import zarr
+from distributed import Client
+
+from tailshard.config import Pipeline
+from tailshard.errors import InputError
+from tailshard.features.rmm import rmm_from_objects
+from tailshard.ingest.stage import ingest
+from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.pipeline_files import load, shipped
+from tailshard.store.catalog import read_catalog
+from tailshard.store.read import open_channel, read_rows
+
+SMALL = ["store.slot=1024", "store.chunk=256"]
+
+
+@pytest.fixture(scope="module")
+def store(toys: Path, tmp_path_factory: pytest.TempPathFactory, dask_workers: Client) -> Path:
+    folder = tmp_path_factory.mktemp("ingest") / "store"
+    ingest(load(shipped("demo"), SMALL, str(toys)), folder, dask_workers)
+    return folder
+
+
+@pytest.fixture
+def pipeline(toys: Path) -> Pipeline:
+    return load(shipped("demo"), SMALL, str(toys))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_catalog_agrees_with_the_arrays(store: Path) -> None:
+    catalog = read_catalog(store)
+    assert {channel.name: channel.kind for channel in catalog.channels}["data"] == "data"
+    for channel in catalog.channels:
+        group = open_channel(store, channel.name)
+        split, weight = group["split"][:], group["weight"][:]
+        for number, name in enumerate(("training", "validation", "test"), start=1):
+            assert np.count_nonzero(split == number) == catalog.rows(channel.name, name) > 0
+            assert weight[split == number].sum() == pytest.approx(catalog.sum_of_weights(channel.name, name))
+        cutflow = catalog.cutflow(channel.name)
+        assert cutflow[0].name == "all"
+        assert cutflow[-1].raw == catalog.rows(channel.name)
+        assert cutflow[-1].weighted == pytest.approx(catalog.sum_of_weights(channel.name))
+
+
+def test_data_carries_no_simulation_weights(store: Path) -> None:
+    group = open_channel(store, "data")
+    assert np.unique(group["weight"][:][group["split"][:] > 0]).tolist() == [1.0]
+
+
+def test_the_matrix_can_be_recomputed_bit_for_bit_from_the_stored_objects(store: Path) -> None:
+    start, stop = read_catalog(store).geometry.split_range(read_catalog(store).slots_of("ttbar")[0], "test")
+    rows = read_rows(store, "ttbar", ("rmm", "objects", "multiplicity"), start, stop)
+    again = rmm_from_objects(rows["objects"], rows["multiplicity"], (6, 6, 5, 5), "chekanov", 13000.0)
+    np.testing.assert_array_equal(again, rows["rmm"])
+
+
+def test_an_event_can_be_found_in_its_ntuple(store: Path) -> None:
+    slot = read_catalog(store).slots_of("ttbar")[1]
+    start, stop = read_catalog(store).geometry.split_range(slot, "training")
+    rows = read_rows(store, "ttbar", ("run", "event_number", "entry", "met"), start, stop)
+    tree = uproot.open(slot.url)[slot.tree]
+    entries = rows["entry"].astype(int)
+    assert ((slot.start <= entries) & (entries < slot.stop)).all()
+    np.testing.assert_array_equal(tree["eventNumber"].array(library="np")[entries], rows["event_number"])
+    np.testing.assert_array_equal(tree["met"].array(library="np")[entries], rows["met"])
+
+
+def test_the_store_opens_with_zarr_and_with_xarray(store: Path) -> None:
+    group = zarr.open(store, mode="r")
+    assert group["zjets/rmm"].shape[1:] == (23, 23)
+    assert group.attrs["pipeline"] == "demo"
+    dataset = xarray.open_zarr(store, group="zjets", consolidated=False)
+    assert dataset["rmm"].dims == ("event", "row", "column")
+    assert dataset["m_ll"].attrs["units"] == "GeV"
+    chosen = dataset["met"].where(dataset["split"] == 3)
+    assert float(chosen.mean()) > 0
+
+
+def test_a_second_run_writes_nothing(store: Path, pipeline: Pipeline, dask_workers: Client) -> None:
+    before = {path: (store / path).stat().st_mtime_ns for path in _files(store) if path.suffix != ".json"}
+    result = ingest(pipeline, store, dask_workers)
+    assert (result.written, result.freed) == (0, 0)
+    assert before == {
+        path: (store / path).stat().st_mtime_ns for path in _files(store) if path.suffix != ".json"
+    }
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_give_the_same_bytes(store: Path, pipeline: Pipeline, tmp_path: Path) -> None:
+    with dask_client(ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))) as one:
+        ingest(pipeline, tmp_path / "store", one)
+    assert _files(store) == _files(tmp_path / "store")
+    _, different, errors = filecmp.cmpfiles(store, tmp_path / "store", _files(store), shallow=False)
+    assert (different, errors) == ([], [])
+
+
+def test_adding_changing_and_removing_a_file_touches_only_its_slots(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    late = tmp_path / "late.root"
+    shutil.move(folder / "zjets_0.root", late)
+    pipeline = load(shipped("demo"), SMALL, str(folder))
+    store = tmp_path / "store"
+    first = ingest(pipeline, store, dask_workers)
+    assert (first.kept, first.freed) == (0, 0)
+
+    shutil.move(late, folder / "zjets_0.root")
+    added = ingest(pipeline, store, dask_workers)
+    assert added.kept == first.written
+    assert added.written > 0
+    assert {slot.url for slot in added.catalog.slots} - {slot.url for slot in first.catalog.slots} == {
+        str(folder / "zjets_0.root")
+    }
+
+    (folder / "zjets_1.root").unlink()
+    removed = ingest(pipeline, store, dask_workers)
+    assert removed.written == 0
+    assert removed.freed > 0
+    assert str(folder / "zjets_1.root") not in {slot.url for slot in removed.catalog.slots}
+
+
+def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
+    toys: Path, tmp_path: Path, dask_workers: Client, store: Path
+) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    for name in ("zjets_0.root", "data_0.root"):
+        (folder / name).write_bytes(b"root, but no more")
+    result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
+    assert {Path(row.url).name for row in result.catalog.quarantine} == {"zjets_0.root", "data_0.root"}
+    assert set(result.catalog.scales) == {"zjets"}
+    whole = read_catalog(store)
+    lost = result.catalog
+    assert lost.sum_of_weights("zjets") == pytest.approx(whole.sum_of_weights("zjets"), rel=0.1)
+    assert lost.sum_of_weights("data") == lost.rows("data") < whole.rows("data")
+
+
+def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, dask_workers: Client) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    victim = folder / "ttbar_0.root"
+    with uproot.open(victim) as file:
+        branch = file["analysis"]["met"]
+        offset = int(branch.member("fBasketSeek")[0])
+        length = int(branch.member("fBasketBytes")[0])
+    content = bytearray(victim.read_bytes())
+    middle = offset + length // 2
+    content[middle : middle + 40] = bytes(40)
+    victim.write_bytes(content)
+    result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
+    rows = result.catalog.quarantine
+    assert rows
+    assert {row.url for row in rows} == {str(victim)}
+    assert all(row.start is not None for row in rows)
+    assert result.catalog.rows("ttbar") > 0
+    assert result.catalog.scales["ttbar"] > 1
+
+
+def test_strict_refuses_to_go_on_without_an_input(toys: Path, tmp_path: Path, dask_workers: Client) -> None:
+    pipeline = load(shipped("demo"), [*SMALL, "datasets.0.files=[zjets_*.root, absent.root]"], str(toys))
+    with pytest.raises(InputError, match=r"absent\.root: does not exist"):
+        ingest(pipeline, tmp_path / "store", dask_workers, strict=True)
+    assert not (tmp_path / "store").exists()
+
+
+def test_nothing_to_learn_from_is_an_error(tmp_path: Path, dask_workers: Client) -> None:
+    with pytest.raises(InputError, match="nothing of the channel 'zjets' can be read"):
+        ingest(load(shipped("demo"), SMALL, str(tmp_path)), tmp_path / "store", dask_workers)

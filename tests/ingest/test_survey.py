@@ -1,0 +1,72 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tailshard.config import Pipeline
+from tailshard.errors import ConfigError, InputError
+from tailshard.ingest.survey import check_names, listing, survey
+from tailshard.pipeline_files import load, shipped
+
+
+def test_every_file_is_opened_once_and_cut_into_partitions_that_fit_a_slot(toy_pipeline: Pipeline) -> None:
+    surveyed = survey(toy_pipeline)
+    assert [each.dataset.channel for each in surveyed] == list(toy_pipeline.channels)
+    assert all(not each.quarantine for each in surveyed)
+    for each in surveyed:
+        assert sum(file.entries for file in each.files) == sum(
+            partition.stop - partition.start for partition in each.partitions
+        )
+        assert all(0 < partition.stop - partition.start <= 512 for partition in each.partitions)
+
+
+def test_a_bad_file_is_a_row_with_a_reason_and_the_others_go_on(toys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    victim = sorted(folder.glob("zjets_*.root"))[0]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    (folder / "ttbar_empty.root").write_bytes(b"")
+    pipeline = load(shipped("demo"), ["datasets.3.files=no_such_*.root"], str(folder))
+    rows = {Path(row.url).name: row.reason for each in survey(pipeline) for row in each.rows}
+    assert "truncated" in rows[victim.name]
+    assert "0 bytes" in rows["ttbar_empty.root"]
+    assert "no file matches" in rows["no_such_*.root"]
+    assert len(rows) == 3
+
+
+def test_a_file_cannot_belong_to_two_datasets(toys: Path) -> None:
+    pipeline = load(shipped("demo"), ["datasets.1.files='z*.root'"], str(toys))
+    with pytest.raises(InputError, match=r"named by the datasets 'zjets' and 'ttbar'"):
+        survey(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selection.name=two_leptons", "there is no selection called 'two_leptons'"),
+        ("datasets.0.dialect=atlas-1999", "there is no dialect called 'atlas-1999'"),
+        ("datasets.0.dialect=atlas-2016", "sum_of_weights"),
+        ("selection.name=nowhere:cut", "cannot import 'nowhere'"),
+        ("selection.jets.b_tag_efficiency=42", "working points"),
+        ("histograms.observables={m_xyz: {bins: 3, range: [0, 1]}}", "m_xyz"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_found_before_any_file_is_opened(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_names(load(shipped("demo"), [override], "/nowhere"))
+
+
+def test_the_listing_changes_with_a_file_and_opens_none(toys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    pipeline = load(shipped("demo"), (), str(folder))
+    before = listing(pipeline)
+    assert before == listing(pipeline)
+    victim = sorted(folder.glob("zjets_*.root"))[0]
+    victim.write_bytes(b"not ROOT")
+    (folder / "zjets_extra.root").write_bytes(b"new")
+    after = listing(pipeline)
+    assert {url for url in after if after[url] != before.get(url)} == {
+        str(victim),
+        str(folder / "zjets_extra.root"),
+    }
