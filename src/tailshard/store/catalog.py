@@ -205,9 +205,7 @@ def read_catalog(store: Path) -> Catalog:
             f"there is no store at {store} ({path.name} is absent); run tailshard ingest"
         ) from None
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); remove {store} and run tailshard ingest"
-        ) from error
+        raise StoreError(f"{path} is damaged ({error}); remove {store} and run tailshard ingest") from error
     version = content.get("version") if isinstance(content, dict) else None
     if version != CATALOG_VERSION:
         raise StoreError(

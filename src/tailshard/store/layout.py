@@ -94,9 +94,12 @@ class Geometry:
         return int(events * (0.08 * self.matrix_bytes + 0.25 * objects + 0.75 * rest))
 
     def ingest_task_bytes(self, quantities: int = 0) -> int:
-        """Peak of writing a full slot: all columns, and one sorted copy of the largest."""
-        blocks = 4 * self.chunk * 8 * self.size**2
-        return self.slot * (self.bytes_per_event(quantities) + self.matrix_bytes) + blocks
+        """Peak of writing a full slot: all columns, a sorted copy of the matrices, chunks being encoded.
+
+        Zarr encodes ten chunks at once; with their copies that is less than 16 chunks.
+        """
+        copies = (self.slot + 16 * self.chunk) * self.matrix_bytes
+        return self.slot * self.bytes_per_event(quantities) + copies
 
     def stream_bytes(self, window_chunks: int, batch_size: int, ranks: int = 1, read_ahead: int = 1) -> int:
         """Peak of one rank's stream: the window in use, those read ahead, and two batches.

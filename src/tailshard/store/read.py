@@ -68,7 +68,7 @@ class ZarrReader:
     def _check_presence(
         self, array: "zarr.Array[Any]", channel: str, name: str, start: int, stop: int
     ) -> None:
-        """Refuse rows whose shard is absent, which Zarr itself would read as fill values."""
+        """Refuse rows whose shard is absent or empty, which Zarr itself would read as fill values."""
         if not 0 <= start <= stop <= array.shape[0]:
             raise StoreError(
                 f"{channel}/{name} in {self._store} has {array.shape[0]} rows, asked for {start} to {stop}"
@@ -76,9 +76,11 @@ class ZarrReader:
         slot = (array.shards or array.chunks)[0]
         for index in range(start // slot, -(-stop // slot)):
             file = shard_file(self._store / channel / name, index, array.ndim)
-            if not file.exists():
+            if not (file.exists() and file.stat().st_size):
                 todo = "score" if name == "error" else "ingest"
-                raise StoreError(f"{file} is absent: slot {index} was never written; run tailshard {todo}")
+                raise StoreError(
+                    f"{file} is absent or empty: slot {index} was not written; run tailshard {todo}"
+                )
 
 
 def open_channel(store: Path, channel: str) -> zarr.Group:

@@ -156,7 +156,7 @@ def write_slot(
         The columns do not fit the arrays or each other, or hold weights or cells that are not finite.
     """
     arrays = _open_for_writing(store, channel)
-    _check(columns, split, arrays, geometry, f"slot {index} of channel '{channel}'")
+    _check(columns, split, arrays, geometry, index, f"slot {index} of channel '{channel}' in {store}")
     clear_slot(store, channel, index)
     rows = tuple(int(count) for count in np.bincount(split, minlength=4)[1:4])
     if (split[:-1] > split[1:]).any():
@@ -254,8 +254,11 @@ def _check(
     split: NDArray[np.uint8],
     arrays: Mapping[str, "zarr.Array[Any]"],
     geometry: Geometry,
+    index: int,
     where: str,
 ) -> None:
+    if index >= (slots := arrays["split"].shape[0] // geometry.slot):
+        raise StoreError(f"{where}: the arrays have {slots} slots; make them longer first")
     if missing := [name for name in _REQUIRED if name not in columns]:
         raise StoreError(f"{where}: columns {missing} are missing")
     if unknown := [name for name in columns if name not in arrays]:
