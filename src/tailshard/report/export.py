@@ -1,0 +1,44 @@
+"""Every histogram in the formats of other tools: ROOT and UHI."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import uproot
+
+from ..search.filling import Histogram
+from ..search.histogram import write_histograms
+from .findings import Findings
+
+FINE = "fine"
+"""Folder of the finely binned spectra, which know no regions."""
+
+
+def spectra(findings: Findings) -> Iterator[tuple[str, Histogram]]:
+    """Give every spectrum as it is quoted, with its path ``region/histogram/channel``."""
+    for name, histogram in findings.histograms.items():
+        regions = list(histogram.axes["region"]) if "region" in histogram.axes.name else [None]
+        for region in regions:
+            folder = f"{FINE if region is None else _plain(region)}/{_plain(name)}"
+            for channel in findings.pipeline.channels:
+                yield f"{folder}/{_plain(channel)}", findings.spectrum(name, channel, region)
+
+
+def write_root(path: Path, findings: Findings) -> None:
+    """Write every spectrum as a TH1D with errors, ``region/histogram/channel``; the file appears whole."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with uproot.recreate(aside) as file:
+        for place, spectrum in spectra(findings):
+            file[place] = spectrum
+    aside.replace(path)
+
+
+def write_uhi(path: Path, findings: Findings) -> None:
+    """Write every histogram with all its axes (channel, split, region, quantity), nothing scaled."""
+    write_histograms(path, findings.histograms)
+
+
+def _plain(name: str) -> str:
+    """Keep what ROOT takes for part of a path or a cycle out of a name."""
+    return re.sub(r"[^\w.+-]", "_", name)

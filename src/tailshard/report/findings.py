@@ -1,0 +1,159 @@
+"""What the earlier stages left behind, read once and handed to everything that writes or draws."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from ..config import Pipeline
+from ..errors import StoreError, WorkdirError
+from ..features.rmm import row_names
+from ..search.filling import Histogram
+from ..search.histogram import read_histograms
+from ..store.catalog import Catalog, read_catalog
+from ..store.layout import OBJECT_TYPES
+from ..store.read import read_rows, statistics
+from ..train.checkpoint import load_model
+from ..train.metrics import EpochMetrics, read_metrics
+from .spectra import as_used
+
+
+@dataclass(frozen=True)
+class Network:
+    """The trained network, in the few numbers that a page shows."""
+
+    name: str
+    parameters: int
+    scaler: str
+    best_epoch: int
+    validation_loss: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The rapidity-mass matrix of one event."""
+
+    cells: NDArray[np.float32]
+    """Shape (rows, rows)."""
+    multiplicity: dict[str, int]
+    """Stored objects by type."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report is made from."""
+
+    pipeline: Pipeline
+    summary: dict[str, Any]
+    """As `search.summary` documents it."""
+    histograms: dict[str, Histogram]
+    """Axes channel, split, (region,) quantity."""
+    epochs: Sequence[EpochMetrics]
+    network: Network
+    candidates: pa.Table | None
+    """None without data."""
+    displays: Sequence[Matrix]
+    """Of the first candidates, in their order."""
+    averages: dict[str, NDArray[np.float64]]
+    """Channel -> weighted mean matrix; channels without events are left out."""
+    rows: Sequence[str]
+    """Names of the rows of a matrix."""
+
+    @property
+    def title(self) -> str:
+        """Of page and figures."""
+        return self.pipeline.report.title or self.pipeline.name
+
+    def spectrum(self, name: str, channel: str, region: str | None = None) -> Histogram:
+        """Give a channel's spectrum as yields are quoted: its splits, scaled to the luminosity."""
+        its = self.summary["channels"][channel]
+        return as_used(self.histograms[name], channel, its["splits"], its["scale"], region)
+
+
+def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -> Findings:
+    """Read the outputs of all earlier stages.
+
+    Parameters
+    ----------
+    pipeline
+        The search.
+    store, model, results
+        Folders of the stages ingest, train and histogram.
+
+    Raises
+    ------
+    StoreError
+        The store is absent or damaged, or does not hold the candidates.
+    WorkdirError
+        The model or the results are absent or damaged.
+    """
+    catalog = read_catalog(store)
+    summary = _read_summary(results / "summary.json")
+    table = None if summary["candidates"] is None else _read_candidates(results / "candidates.parquet")
+    shown = [] if table is None else table.slice(0, pipeline.report.event_displays).to_pylist()
+    means = {
+        channel: statistics(store, catalog, [channel], split=None).weighted_mean
+        for channel in pipeline.channels
+        if catalog.rows(channel)
+    }
+    return Findings(
+        pipeline,
+        summary,
+        read_histograms(results / "histograms.json"),
+        read_metrics(model),
+        _read_network(model / "model.pt"),
+        table,
+        [_read_matrix(store, catalog, row) for row in shown],
+        means,
+        row_names(pipeline.features.multiplicities),
+    )
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkdirError(f"{path} does not exist; run 'tailshard histogram' first") from None
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
+    if not isinstance(content, dict) or "regions" not in content:
+        raise WorkdirError(f"{path} is not a summary of tailshard; run 'tailshard histogram' again")
+    return content
+
+
+def _read_candidates(path: Path) -> pa.Table:
+    try:
+        return pyarrow.parquet.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
+
+
+def _read_network(path: Path) -> Network:
+    loaded = load_model(path)
+    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+    return Network(loaded.model.name, parameters, loaded.scaler.name, loaded.epoch, loaded.validation_loss)
+
+
+def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any]) -> Matrix:
+    """Find a candidate's row by the file and entry that it came from."""
+    for slot in catalog.slots_of(candidate["channel"]):
+        here = slot.dataset == candidate["dataset"] and slot.url == candidate["file"]
+        if not (here and slot.start <= candidate["entry"] < slot.stop):
+            continue
+        first = catalog.geometry.first_row(slot.index)
+        entries = read_rows(store, slot.channel, ["entry"], first, first + slot.selected)["entry"]
+        for place in np.flatnonzero(entries == candidate["entry"]):
+            row = first + int(place)
+            found = read_rows(store, slot.channel, ["rmm", "multiplicity"], row, row + 1)
+            counts = dict(zip(OBJECT_TYPES, found["multiplicity"][0].tolist(), strict=True))
+            return Matrix(found["rmm"][0], counts)
+    raise StoreError(
+        f"{store} has no entry {candidate['entry']} of {candidate['file']}, which is a candidate; "
+        "the store has changed since: run 'tailshard histogram' again"
+    )

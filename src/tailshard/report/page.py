@@ -1,0 +1,94 @@
+"""One HTML page that a physicist can send to a colleague: the report stage."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from ..config import Pipeline
+from ..ledger import write_atomically
+from ..progress import Progress, silent
+from .export import write_root, write_uhi
+from .findings import Findings, read_findings
+from .headline import headline
+from .sections import section, sections
+
+
+def report(
+    pipeline: Pipeline,
+    store: Path,
+    model: Path,
+    results: Path,
+    out: Path,
+    provenance: Mapping[str, Any],
+    progress: Progress = silent,
+) -> Path:
+    """Write ``index.html``, ``histograms.root`` and ``histograms.uhi.json``.
+
+    The page is one file: figures and style are inside, nothing is loaded from anywhere, and it needs no
+    script. Each file appears whole, the page last. Equal results give an equal page, apart from what
+    `provenance` says.
+
+    Parameters
+    ----------
+    pipeline
+        The search.
+    store, model, results
+        Folders of the stages ingest, train and histogram.
+    out
+        Folder to write to.
+    provenance
+        What made the results: versions, content keys and the like; mappings may be nested.
+    progress
+        Told the number of sections that are done.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    StoreError
+        The store is absent or damaged, or does not hold the candidates.
+    WorkdirError
+        An earlier stage has not run, or its output is damaged.
+    """
+    findings = read_findings(pipeline, store, model, results)
+    page = out / "index.html"
+    text = render(findings, provenance, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_root(out / "histograms.root", findings)
+    write_uhi(out / "histograms.uhi.json", findings)
+    write_atomically(page, text)
+    return page
+
+
+def render(findings: Findings, provenance: Mapping[str, Any], progress: Progress = silent) -> str:
+    """Compose the page.
+
+    Parameters
+    ----------
+    findings, provenance, progress
+        As in `report`.
+    """
+    planned = sections(findings, provenance)
+    made = []
+    for done, (title, make) in enumerate(planned.items()):
+        progress("writing the report", done, len(planned))
+        made.append(section(title, make()))
+    progress("writing the report", len(planned), len(planned))
+    pipeline = findings.pipeline
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        title=findings.title,
+        description=" ".join(pipeline.description.split()),
+        facts=f"{pipeline.name} · {pipeline.luminosity:.4g} fb⁻¹ · selection {pipeline.selection.name}",
+        headline=headline(findings),
+        sections=made,
+    )

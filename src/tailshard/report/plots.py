@@ -1,0 +1,205 @@
+"""Curves and matrices: scans, ROC, training, rapidity-mass matrices. Drawing only."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from .canvas import DOTTED, SOLID, STYLE, new_figure, write_legend, write_titles
+
+
+class Curve(NamedTuple):
+    """A line in a figure."""
+
+    label: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    """NaN where there is nothing to draw."""
+    colour: str
+    line: Any = SOLID
+    """One of the line styles of `canvas`."""
+    mark: float | None = None
+    """Abscissa to mark on the line."""
+
+
+@mpl.rc_context(STYLE)
+def scan(
+    significance: Sequence[Curve],
+    background: Sequence[Curve],
+    *,
+    minimum_background: float,
+    label: str,
+    ordinate: str,
+    title: str = "",
+    corner: str = "",
+) -> Figure:
+    """Draw significance against a cut, above the background that each cut leaves.
+
+    Parameters
+    ----------
+    significance, background
+        One curve of each for every region, in the same order.
+    minimum_background
+        Events below which no significance is quoted; drawn as a line.
+    label, ordinate
+        Of the abscissa and of the upper panel.
+    title, corner
+        Above the axes, left and right.
+    """
+    figure = new_figure(9.2, 6.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for curve in significance:
+        _draw(upper, curve)
+    for curve in background:
+        _draw(lower, curve._replace(mark=None))
+    largest = _largest(significance)
+    upper.set_ylim(0, 1.12 * largest if largest > 0 else 1)
+    upper.set_ylabel(ordinate)
+    floor = minimum_background or 1.0
+    lower.set_yscale("log")
+    lower.set_ylim(floor / 30, 3 * max(_largest(background), floor))
+    lower.set_ylabel("Background")
+    if minimum_background > 0:
+        lower.axhline(minimum_background, color="black", linewidth=1.2, linestyle=DOTTED)
+        lower.annotate(
+            f"nothing is quoted below {minimum_background:g}",
+            (0.01, minimum_background),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -5),
+            textcoords="offset points",
+            va="top",
+            fontsize=10.5,
+        )
+    lower.set_xlim(*_filled_range(significance))
+    lower.set_xlabel(label)
+    write_titles(figure, upper, title, corner)
+    write_legend(figure, upper)
+    figure.align_ylabels()
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def roc(curves: Sequence[Curve], *, title: str = "") -> Figure:
+    """Draw signal efficiency (y) against background efficiency (x, logarithmic)."""
+    figure = new_figure(6.4, 5.4)
+    axes = figure.add_subplot()
+    smallest = min((float(curve.x[curve.x > 0].min(initial=1)) for curve in curves), default=1.0)
+    left = 10.0 ** min(-2, max(-5, math.floor(math.log10(smallest))))
+    chance = np.geomspace(left, 1, 200)
+    axes.plot(chance, chance, color="#777777", linewidth=1, linestyle=DOTTED, label="chance")
+    for curve in curves:
+        _draw(axes, curve)
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xscale("log")
+    axes.set_xlim(left, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("Background efficiency")
+    axes.set_ylabel("Signal efficiency")
+    write_titles(figure, axes, title)
+    write_legend(figure, axes)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def training(curves: Sequence[Curve], *, best_epoch: int | None, title: str = "") -> Figure:
+    """Draw losses (logarithmic) against the epoch, and mark the best epoch."""
+    figure = new_figure(6.4, 4.8)
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve, marker="o", markersize=4)
+    if best_epoch is not None:
+        axes.axvline(
+            best_epoch, color="#555555", linewidth=1.2, linestyle=DOTTED, label=f"best epoch: {best_epoch}"
+        )
+    axes.set_yscale("log")
+    axes.margins(x=0.05, y=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel("Weighted mean squared error")
+    write_titles(figure, axes, title)
+    write_legend(figure, axes)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def matrix(
+    values: NDArray[np.floating[Any]],
+    names: Sequence[str],
+    *,
+    limits: tuple[float, float],
+    label: str,
+    title: str = "",
+    corner: str = "",
+) -> Figure:
+    """Draw a square matrix in colour, with named rows and columns.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, rows). Zeros stay blank; what is negative gets a colour of its own.
+    names
+        Of rows and columns; lines part kinds of objects (a name without its number).
+    limits
+        Ends of the logarithmic colour scale, both positive; what lies beyond takes the colour of the end.
+    label
+        Of the colour scale.
+    title, corner
+        Above the axes, left and right.
+    """
+    figure = new_figure(7.2, 6.4)
+    axes = figure.add_subplot()
+    low, high = limits
+    negative = bool((values < 0).any())
+    # A logarithmic scale has no place for negative values; far below its end they take the colour "under".
+    shown = np.where(values < 0, low * 1e-3, np.where(values > 0, np.maximum(values, low), np.nan))
+    colours = mpl.colormaps["viridis_r"].with_extremes(under="#f26d6d", bad="white")
+    image = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="none")
+    bar = figure.colorbar(image, ax=axes, extend="min" if negative else "neither", fraction=0.05, pad=0.02)
+    bar.set_label(f"{label}, red: negative" if negative else label)
+    places = np.arange(len(names))
+    axes.set_xticks(places, names, rotation=90, fontsize=9.5)
+    axes.set_yticks(places, names, fontsize=9.5)
+    axes.minorticks_off()
+    axes.tick_params(length=0)
+    kinds = [name.rstrip("0123456789 ") for name in names]
+    for place in places[1:]:
+        if kinds[place] != kinds[place - 1]:
+            axes.axhline(place - 0.5, color="#888888", linewidth=0.7)
+            axes.axvline(place - 0.5, color="#888888", linewidth=0.7)
+    write_titles(figure, axes, title, corner)
+    return figure
+
+
+def _draw(axes: Axes, curve: Curve, **style: Any) -> None:
+    axes.plot(
+        curve.x,
+        curve.y,
+        color=curve.colour,
+        linestyle=curve.line,
+        label=curve.label,
+        zorder=2 if curve.line == SOLID else 2.5,  # a broken line hides nothing below it
+        **style,
+    )
+    if curve.mark is not None:
+        height = curve.y[np.argmin(np.abs(curve.x - curve.mark))]
+        axes.plot([curve.mark], [height], "o", color=curve.colour, markersize=8, markeredgecolor="white")
+
+
+def _largest(curves: Sequence[Curve]) -> float:
+    return max((float(curve.y[np.isfinite(curve.y)].max(initial=0)) for curve in curves), default=0.0)
+
+
+def _filled_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Give the abscissae between which there is something to see, and a little more."""
+    left, end = float(curves[0].x[0]), float(curves[0].x[-1])
+    right = max(float(curve.x[np.isfinite(curve.y)].max(initial=left)) for curve in curves)
+    return left, min(end, left + 1.1 * (right - left)) if right > left else end

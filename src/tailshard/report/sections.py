@@ -1,0 +1,198 @@
+"""The sections of a page: words between tables and figures, and a line for whatever does not apply."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import yaml
+
+from ..search.filling import ERROR
+from . import figures, tables
+from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
+from .findings import Findings
+from .wording import count, number
+
+_NO_DATA = "There is no data in this pipeline"
+_NO_SIGNAL = "No signal sample is named in this pipeline, so there is nothing to show here."
+
+
+def sections(
+    findings: Findings, provenance: Mapping[str, Any]
+) -> Mapping[str, Callable[[], Iterator[Block]]]:
+    """Name the sections in their order, each with the function that makes its blocks."""
+    made: dict[str, Callable[[Findings], Iterator[Block]]] = {
+        "Samples": _samples,
+        "Cutflow": _cutflow,
+        "Data and simulation": _comparison,
+        "Reconstruction error": _errors,
+        "Signal regions": _regions,
+        "Significance": _significance,
+        "Separation": _separation,
+        "Training": _training,
+        "Average events": _averages,
+        "Candidates": _candidates,
+        "Quarantine": _quarantine,
+        "Provenance": lambda findings: _provenance(findings, provenance),
+    }
+    return {title: partial(make, findings) for title, make in made.items()}
+
+
+def section(title: str, blocks: Iterable[Block]) -> Section:
+    """Make a section; its anchor follows from its title."""
+    return Section(title.lower().replace(" ", "-"), title, list(blocks))
+
+
+def _samples(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "Simulation is quoted from its test events, divided by their share, because the network and the "
+        "regions have seen the others; data that was not learned from counts whole. Expected numbers are for "
+        f"{findings.pipeline.luminosity:.4g} fb⁻¹; uncertainties are those of the simulation's statistics."
+    )
+    yield tables.samples(findings)
+
+
+def _cutflow(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        f"The selection is {findings.pipeline.selection.name}. Raw counts are events in the files, weighted "
+        "ones what they stand for at the luminosity."
+    )
+    yield from tables.cutflows(findings)
+
+
+def _comparison(findings: Findings) -> Iterator[Block]:
+    if not findings.pipeline.channels_of("data"):
+        yield Note(f"{_NO_DATA}: the figures show simulation alone.")
+    yield Text(
+        "Signals are drawn as expected at the luminosity, not scaled up. The hatched band is the statistical "
+        "uncertainty of the simulation. The first and last bins include what lies outside; arrows in a ratio "
+        "panel stand for points beyond it."
+    )
+    names = [name for name in findings.pipeline.histograms.observables if name in findings.histograms]
+    yield from _pictures_and_notes(figures.spectrum_picture(findings, name) for name in names)
+
+
+def _errors(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "The error of an event is the sum over the cells of its matrix of the squared difference between the "
+        "scaled cell and its reconstruction. Thresholds follow from the background alone; a region is "
+        "everything to the right of its line."
+    )
+    yield from _pictures_and_notes([figures.spectrum_picture(findings, ERROR)], wide=True)
+
+
+def _regions(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "Regions are defined on the background's validation events, without regard to signal or data, and "
+        "they overlap. Yields are those of the test events."
+    )
+    yield tables.regions(findings)
+    for signal in findings.summary["signals"]:
+        yield tables.signal_in_regions(findings, signal)
+    if not findings.summary["signals"]:
+        yield Note(_NO_SIGNAL)
+    drawn = [name for name in ("met", "m_lll") if name in findings.histograms]
+    for region in findings.summary["regions"][1:]:
+        yield from _pictures_and_notes(
+            figures.spectrum_picture(findings, name, region["name"]) for name in drawn
+        )
+    for name in ("met", "m_lll"):
+        if name not in drawn:
+            yield Note(f"{name} is not among the histograms of this pipeline, so it is not drawn.")
+
+
+def _significance(findings: Findings) -> Iterator[Block]:
+    if not findings.summary["signals"]:
+        yield Note(_NO_SIGNAL)
+        return
+    yield Text(
+        "A cut on MET is scanned in every region; MET alone, without any region, is the baseline. The cut is "
+        "chosen where validation events promise the largest Asimov significance and quoted on test events, "
+        "which had no say. Nothing is quoted where fewer than "
+        f"{number(findings.pipeline.regions.minimum_background)} background events are expected. Systematic "
+        "uncertainties are not included."
+    )
+    for signal, its in findings.summary["signals"].items():
+        if its["scans"]:
+            yield Pictures(list(figures.scan_pictures(findings, signal)), wide=True)
+            yield tables.scans(findings, signal)
+        else:
+            yield Note(f"{signal}: MET was not computed, so there is nothing to scan.")
+
+
+def _separation(findings: Findings) -> Iterator[Block]:
+    signals = findings.summary["signals"]
+    if not signals:
+        yield Note(_NO_SIGNAL)
+        return
+    drawable = [name for name, its in signals.items() if its["roc"][ERROR]["background_efficiency"]]
+    if drawable:
+        yield Pictures([figures.roc_picture(findings, drawable)])
+        yield tables.separation(findings, drawable)
+    for name in signals:
+        if name not in drawable:
+            yield Note(f"{name}: too few events of it, or of the background, were selected for a ROC curve.")
+
+
+def _training(findings: Findings) -> Iterator[Block]:
+    if findings.epochs:
+        yield Pictures([figures.training_picture(findings)])
+    else:
+        yield Note("The training left no metrics behind, so there are no curves.")
+    yield tables.network(findings)
+
+
+def _averages(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "Weighted mean of the rapidity-mass matrix over all events of a channel, absent objects counting as "
+        "zero; cells that are always zero are blank. First cell: MET. First row: transverse masses. First "
+        "column: rapidities. Diagonal: transverse energies and their imbalances. Above it: invariant masses "
+        "of pairs. Below it: rapidity differences of pairs."
+    )
+    if findings.averages:
+        yield Pictures(list(figures.average_pictures(findings)))
+    for channel in findings.pipeline.channels:
+        if channel not in findings.averages:
+            yield Note(f"{channel}: no event was selected.")
+
+
+def _candidates(findings: Findings) -> Iterator[Block]:
+    table, facts = findings.candidates, findings.summary["candidates"]
+    if table is None or facts is None:
+        yield Note(f"{_NO_DATA}, and so there are no candidates.")
+        return
+    rows = table.slice(0, tables.CANDIDATES_SHOWN).to_pylist()
+    yield Text(
+        f"The {count(facts['count'])} data events with the largest errors ({100 * facts['fraction']:g} % of "
+        "all) are in candidates.parquet and candidates.csv with their identity, kinematics and error; the "
+        f"first {len(rows)} are below. That the network cannot reconstruct an event has instrumental causes "
+        "more often than new physics."
+    )
+    yield tables.candidates(findings, rows)
+    if findings.displays:
+        yield Pictures(list(figures.display_pictures(findings)))
+
+
+def _quarantine(findings: Findings) -> Iterator[Block]:
+    if not findings.summary["quarantine"]:
+        yield Note("Every input was read.")
+        return
+    yield Text("These inputs were left out; normalisations count only what was read.")
+    yield tables.quarantine(findings)
+
+
+def _provenance(findings: Findings, provenance: Mapping[str, Any]) -> Iterator[Block]:
+    yield tables.provenance({**provenance, "content of the results": findings.summary["provenance"]})
+    yield Text(
+        "Beside this page lie histograms.root (TH1 with errors, region/histogram/channel, normalised as they "
+        "are drawn) and histograms.uhi.json (by channel, split and region, nothing scaled). The "
+        "pipeline, with all defaults written out:"
+    )
+    config = findings.pipeline.model_dump(mode="json", exclude_none=True)
+    yield Code(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _pictures_and_notes(found: Iterable[Picture | Note], wide: bool = False) -> Iterator[Block]:
+    everything = list(found)
+    if pictures := [it for it in everything if isinstance(it, Picture)]:
+        yield Pictures(pictures, wide=wide)
+    yield from (it for it in everything if isinstance(it, Note))

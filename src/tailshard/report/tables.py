@@ -1,0 +1,228 @@
+"""The tables of a page: numbers of the summary, rounded and in order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..search.filling import BASELINES, ERROR
+from ..search.regions import INCLUSIVE
+from ..store.layout import SPLITS
+from .blocks import Table
+from .figures import quantity_label, quantity_name, region_label, score_label
+from .findings import Findings
+from .wording import NOTHING, count, measured, number, percent, plural
+
+CANDIDATES_SHOWN = 20
+_CHANNELS_IN_A_TABLE = 4  # of a cutflow, which has two columns for each
+_BACKGROUND_EFFICIENCIES = (0.1, 0.01, 0.001, 0.0001)
+_SIGNIFICANCES = ("s/√b", "Asimov", "Asimov, background uncertain")
+
+
+def samples(findings: Findings) -> Table:
+    """List the events of every channel by split, and what they stand for."""
+    rows = [
+        [
+            name,
+            its["kind"],
+            "all" if len(its["splits"]) == len(SPLITS) else " + ".join(its["splits"]),
+            *(count(its["events"][split]) for split in SPLITS),
+            _yield(its),
+        ]
+        for name, its in findings.summary["channels"].items()
+    ]
+    background = findings.summary["regions"][0]["background"]
+    rows.append(["all background", "", "", *[""] * len(SPLITS), _pair(background)])
+    header = ["Channel", "Kind", "Quoted from", *(split.capitalize() for split in SPLITS), "Events"]
+    return Table("Selected events by split; expected (data: observed) events", header, rows, text_columns=3)
+
+
+def _yield(channel: Mapping[str, Any]) -> str:
+    if channel["kind"] == "data":
+        return number(channel["yield"])
+    return measured(channel["yield"], channel["yield_uncertainty"])
+
+
+def cutflows(findings: Findings) -> Iterator[Table]:
+    """List the events left after each cut, raw and weighted, a few channels in each table."""
+    channels = findings.summary["channels"]
+    steps = max(([step["name"] for step in its["cutflow"]] for its in channels.values()), key=len)
+    for names in _in_groups(list(channels), _CHANNELS_IN_A_TABLE):
+        header, columns = ["After"], []
+        for name in names:
+            cutflow = channels[name]["cutflow"]
+            simulated = channels[name]["kind"] != "data"
+            header.append(f"{name}, raw" if simulated else name)
+            columns.append({step["name"]: count(step["raw"]) for step in cutflow})
+            if simulated:
+                header.append("weighted")
+                columns.append({step["name"]: number(step["weighted"], 4) for step in cutflow})
+        rows = [[step, *(column.get(step, NOTHING) for column in columns)] for step in steps]
+        yield Table("Events left after each cut", header, rows)
+
+
+def regions(findings: Findings) -> Table:
+    """List thresholds, background and data of every region."""
+    found = findings.summary["regions"]
+    has_data = found[0]["data"] is not None
+    rows = [
+        [
+            region_label(region["name"]),
+            region["rule"],
+            number(region["threshold"], 4),
+            _pair(region["background"]),
+            *([number(region["data"])] if has_data else []),
+        ]
+        for region in found
+    ]
+    header = ["Region", "Rule", "log10(error) from", "Background", *(["Data"] if has_data else [])]
+    return Table("Signal regions", header, rows, text_columns=2)
+
+
+def signal_in_regions(findings: Findings, signal: str) -> Table:
+    """List what is expected of a signal in every region."""
+    rows = []
+    for region in findings.summary["regions"]:
+        its = region["signals"][signal]
+        rows.append(
+            [region_label(region["name"]), _pair(its), percent(its["efficiency"]), *_significances(its)]
+        )
+    header = ["Region", "Expected", "Efficiency", *_SIGNIFICANCES]
+    return Table(f"{signal} in the regions, without a cut on MET", header, rows)
+
+
+def scans(findings: Findings, signal: str) -> Table:
+    """List the cuts on MET that validation events chose, and what test events say of them."""
+    header = ["Region", "MET from [GeV]", "Validation Asimov", "Signal", "Background", *_SIGNIFICANCES]
+    rows = []
+    for name, scan in findings.summary["signals"][signal]["scans"].items():
+        label = "MET alone" if name == INCLUSIVE else region_label(name)
+        if scan["quoted"] is None:
+            rows.append([label, *[NOTHING] * (len(header) - 1)])
+            continue
+        chosen, quoted = scan["chosen"], scan["quoted"]
+        rows.append(
+            [
+                label,
+                number(quoted["cut"]),
+                measured(chosen["asimov"], chosen["asimov_uncertainty"]),
+                measured(quoted["signal"], quoted["signal_uncertainty"]),
+                measured(quoted["background"], quoted["background_uncertainty"]),
+                *_significances(quoted),
+            ]
+        )
+    return Table(f"{signal}: cuts chosen on validation events, quoted on test events", header, rows)
+
+
+def separation(findings: Findings, signals: Sequence[str]) -> Table:
+    """List AUC, and signal efficiency at fixed background efficiencies, of the error and of the baselines."""
+    rows = []
+    for signal in signals:
+        its = findings.summary["signals"][signal]
+        for score in (ERROR, *BASELINES):
+            if score in its["roc"]:
+                curve = its["roc"][score]
+                background = np.maximum.accumulate(curve["background_efficiency"])
+                kept = np.interp(_BACKGROUND_EFFICIENCIES, background, curve["signal_efficiency"])
+                efficiencies = [number(float(efficiency)) for efficiency in kept]
+                rows.append([signal, score_label(score), _pair(its["auc"][score]), *efficiencies])
+    header = ["Signal", "Score", "AUC", *(f"at {efficiency:g}" for efficiency in _BACKGROUND_EFFICIENCIES)]
+    caption = "AUC, and signal efficiency at fixed background efficiencies, on test events"
+    return Table(caption, header, rows, text_columns=2)
+
+
+def network(findings: Findings) -> Table:
+    """List what was trained, and how fast."""
+    its, epochs = findings.network, findings.epochs
+    rows = [
+        ["network", f"{its.name}, {count(its.parameters)} parameters"],
+        ["scaler", its.scaler],
+        ["best epoch", f"{its.best_epoch} of {len(epochs)}"],
+        ["validation loss at the best epoch", number(its.validation_loss, 4)],
+    ]
+    if epochs:
+        seconds = sum(epoch.seconds for epoch in epochs)
+        waited = sum(epoch.waited for epoch in epochs)
+        speed = sum(epoch.events_per_second for epoch in epochs) / len(epochs)
+        rows += [
+            [
+                "trained on",
+                f"{plural(epochs[-1].workers, 'worker')} ({epochs[-1].device}), {number(seconds)} s",
+            ],
+            ["speed", f"{number(speed)} events/s"],
+            ["time waited for events", percent(waited / seconds, 2) if seconds else NOTHING],
+        ]
+    return Table("The network", ["", "Value"], rows, text_columns=2)
+
+
+def candidates(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """List candidates with the observables of the pipeline; there must be at least one."""
+    units = {
+        name: quantity_label(name)[1] for name in findings.pipeline.histograms.observables if name in rows[0]
+    }
+    header = ["Rank", "Channel", "Run", "Event", "log10(error)"]
+    header += [quantity_name(name) + ("" if unit == "1" else f" [{unit}]") for name, unit in units.items()]
+    cells = [
+        [
+            str(rank),
+            row["channel"],
+            str(row["run"]),
+            str(row["event_number"]),
+            number(row["log10_error"]),
+            *(_kinematic(row[name], unit) for name, unit in units.items()),
+        ]
+        for rank, row in enumerate(rows, start=1)
+    ]
+    return Table("The most anomalous data events", header, cells, text_columns=2)
+
+
+def quarantine(findings: Findings) -> Table:
+    """List the inputs that could not be used."""
+    rows = [
+        [
+            row["dataset"],
+            row["url"],
+            "all" if row.get("start") is None else f"{row['start']} to {row['stop']}",
+            row["reason"],
+        ]
+        for row in findings.summary["quarantine"]
+    ]
+    return Table("Inputs in quarantine", ["Dataset", "Input", "Entries", "Reason"], rows, text_columns=4)
+
+
+def provenance(facts: Mapping[str, Any]) -> Table:
+    """List what made the numbers: one row for each fact, and one for a mapping of facts."""
+    return Table("What made this page", ["", "Value"], list(_flat(facts)), text_columns=2)
+
+
+def _flat(facts: Mapping[str, Any], above: str = "") -> Iterator[list[str]]:
+    for name, value in facts.items():
+        if not isinstance(value, Mapping):
+            yield [f"{above}{name}", str(value)]
+            continue
+        nested = {key: item for key, item in value.items() if isinstance(item, Mapping)}
+        if plain := [f"{key} {item}" for key, item in value.items() if key not in nested]:
+            yield [f"{above}{name}", ", ".join(plain)]
+        yield from _flat(nested, f"{above}{name}, ")
+
+
+def _pair(its: Mapping[str, float | None]) -> str:
+    return measured(its["value"], its["uncertainty"])
+
+
+def _significances(its: Mapping[str, float | None]) -> list[str]:
+    return [
+        measured(its["s_over_sqrt_b"], its["s_over_sqrt_b_uncertainty"]),
+        measured(its["asimov"], its["asimov_uncertainty"]),
+        number(its["asimov_with_background_uncertainty"]),
+    ]
+
+
+def _kinematic(value: float | None, unit: str) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:.3g}" if unit == "1" else number(value, 4)
+
+
+def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))

@@ -1,0 +1,58 @@
+"""Numbers as a physicist writes them: rounded to their uncertainty, thousands parted, true minus signs."""
+
+import math
+
+NOTHING = "–"
+"""Stands for a number that does not exist."""
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number with some significant digits; whole digits are never rounded away."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -3 <= exponent < 7:
+        return f"{_fixed(value / 10**exponent, digits - 1)} × 10{str(exponent).translate(_SUPERSCRIPT)}"
+    return _fixed(value, max(0, digits - 1 - exponent))
+
+
+def measured(value: float | None, uncertainty: float | None) -> str:
+    """Write a value and its uncertainty, both to the uncertainty's second significant digit."""
+    if value is None or not uncertainty or not math.isfinite(uncertainty):
+        return number(value)
+    exponent = math.floor(math.log10(max(abs(value), uncertainty)))
+    if not -3 <= exponent < 7:
+        power = 10.0**exponent
+        inside = measured(value / power, uncertainty / power)
+        return f"({inside}) × 10{str(exponent).translate(_SUPERSCRIPT)}"
+    decimals = max(0, 1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))))
+    return f"{_fixed(value, decimals)} ± {_fixed(uncertainty, decimals)}"
+
+
+def count(value: float | None) -> str:
+    """Write a whole number."""
+    return NOTHING if value is None else _fixed(value, 0)
+
+
+def percent(share: float | None, digits: int = 3) -> str:
+    """Write a share in per cent."""
+    return NOTHING if share is None else f"{number(100 * share, digits)} %"
+
+
+def plural(many: int, noun: str) -> str:
+    """Count things: "1 worker", "2 workers"."""
+    return f"{count(many)} {noun}{'' if many == 1 else 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """Join words as in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−")
+    return text[1:] if text.startswith("−") and not text.strip("−0.") else text
