@@ -1,1 +1,1 @@
-"""To be written."""
+"""Events in GeV: objects, cuts, weights and the quantities physicists plot."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""Ntuples: which files, which partitions, and what each release calls things."""
