@@ -1,0 +1,16 @@
+"""Toy ntuples with known truth, in the layout of the 2025 ATLAS open data.
+
+Simulation of three backgrounds and a signal (`processes` says which, and how far to trust them), and
+`data`: the backgrounds in their proportions, with Poisson fluctuations, and a known number of signal
+events. As in the release, `sum_of_weights` counts everything that was generated while the files hold
+what passes the 2J2LMET30 skim, leptons and jets are in no order, and data has weights of one, a
+cross-section of zero and run numbers of its own.
+
+The same parameters give the same events and the same ROOT identities (UUIDs); the files differ only in
+the time of writing that ROOT notes in them.
+"""
+
+from .samples import make_toys
+from .truth import ToySample, ToyTruth
+
+__all__ = ["ToySample", "ToyTruth", "make_toys"]

@@ -1,0 +1,259 @@
+import pickle
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tailshard.errors import InputError
+from tailshard.ntuples.fileset import (
+    FileInfo,
+    Partition,
+    Quarantined,
+    distinct,
+    expand,
+    inspect,
+    partitions,
+    reason,
+)
+
+
+def _expand(tmp_path, *patterns, published=(), data_root=None, base=None):
+    return expand(patterns, published, data_root, base or tmp_path, "zjets")
+
+
+def _touch(folder: Path, *names: str) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return [str(folder / name) for name in names]
+
+
+# -- expand --------------------------------------------------------------------------------------------
+
+
+def test_relative_patterns_start_at_the_data_root(tmp_path):
+    found = _touch(tmp_path / "data", "a/1.root", "a/2.root")
+    _touch(tmp_path, "a/3.root")
+    published = ["https://example.org/a.root"]
+    urls, unmatched = _expand(tmp_path, "a/*.root", data_root=str(tmp_path / "data"), published=published)
+    assert (urls, unmatched) == (found, [])
+
+
+def test_without_a_data_root_the_published_urls_replace_relative_patterns(tmp_path):
+    here = _touch(tmp_path, "1.root")
+    published = ["https://example.org/b.root", "https://example.org/a.root"]
+    assert _expand(tmp_path, "*.root", published=published) == (sorted(published), [])
+    assert _expand(tmp_path, published=published) == (sorted(published), [])
+    assert _expand(tmp_path, *here, published=published) == (here, [])
+
+
+def test_without_published_urls_relative_patterns_start_beside_the_pipeline(tmp_path):
+    found = _touch(tmp_path, "1.root")
+    assert _expand(tmp_path / "elsewhere", "*.root", base=tmp_path) == (found, [])
+
+
+def test_a_relative_data_root_starts_at_the_current_folder(tmp_path, monkeypatch):
+    found = _touch(tmp_path, "data/1.root")
+    monkeypatch.chdir(tmp_path)
+    assert _expand(tmp_path / "pipelines", "*.root", data_root="data") == (found, [])
+
+
+def test_urls_and_plain_paths_pass_through_unseen(tmp_path):
+    names = ["/absent/a.root", "https://example.org/a.root?download=1"]
+    assert _expand(tmp_path, *names) == (names, [])
+
+
+def test_a_data_root_may_be_a_url(tmp_path):
+    urls, _ = _expand(tmp_path, "mc/a.root", data_root="https://example.org/data/")
+    assert urls == ["https://example.org/data/mc/a.root"]
+
+
+def test_files_are_sorted_and_each_is_named_once(tmp_path):
+    found = _touch(tmp_path, "a.root", "b.root", "sub/c.root")
+    _touch(tmp_path, ".hidden.root", "notes.txt")
+    urls, unmatched = _expand(tmp_path, "**/*.root", "a.root", f"file://{tmp_path}/b.root")
+    assert (urls, unmatched) == (found, [])
+
+
+def test_a_pattern_that_matches_nothing_goes_into_quarantine(tmp_path):
+    found = _touch(tmp_path, "a.root")
+    urls, unmatched = _expand(tmp_path, "*.root", "missing_*.root")
+    assert urls == found
+    assert unmatched == [
+        Quarantined("zjets", str(tmp_path / "missing_*.root"), "no file matches this pattern")
+    ]
+
+
+def test_wildcards_work_on_a_web_server_that_lists_its_folders(tmp_path, web):
+    _touch(tmp_path, "mc/a.root", "mc/b.root", "mc/notes.txt")
+    urls, unmatched = _expand(tmp_path, "mc/*.root", data_root=web.url)
+    assert (urls, unmatched) == ([f"{web.url}/mc/a.root", f"{web.url}/mc/b.root"], [])
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [("s3://a/b.root", "s3fs", "s3"), ("root://a//b.root", "fsspec_xrootd", "xrootd")],
+)
+def test_a_scheme_without_its_package_names_the_extra_to_install(tmp_path, monkeypatch, url, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"pip install 'tailshard\[{extra}\]'"):
+        _expand(tmp_path, url)
+
+
+def test_an_unknown_scheme_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"gopher://.*use a path, https://, root:// or s3://"):
+        _expand(tmp_path, "gopher://a/b.root")
+
+
+# -- inspect -------------------------------------------------------------------------------------------
+
+
+def _inspect(url, tree="analysis", branches=("met", "jet_pt"), **options):
+    return inspect(str(url), tree, branches, "zjets", pause=0.01, **options)
+
+
+def test_a_good_file_is_described(write_ntuple):
+    path = write_ntuple("good.root", entries=100)
+    info = _inspect(path)
+    assert (info.url, info.size, info.entries) == (path, Path(path).stat().st_size, 100)
+    assert info == pickle.loads(pickle.dumps(_inspect(path)))
+
+
+def test_a_real_file_is_described(shared_data):
+    path = next((shared_data / "atlas_2025_2J2LMET30_mc").glob("*410081*"))
+    assert _inspect(path) == FileInfo(str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404)
+
+
+def test_a_file_is_the_same_on_a_web_server(write_ntuple, web):
+    path = write_ntuple("good.root")
+    here, there = _inspect(path), _inspect(f"{web.url}/good.root")
+    assert (there.size, there.uuid, there.entries) == (here.size, here.uuid, here.entries)
+
+
+@pytest.mark.parametrize(
+    ("bytes_kept", "why"),
+    [
+        (0, "is empty: 0 bytes"),
+        (2, "is not a ROOT file: it begins with b'ro'"),
+        (60, "is truncated: 60 bytes, less than the header of a ROOT file"),
+        (200, r"is truncated: 200 bytes of [\d,]+"),
+        (-1, r"is truncated: [\d,]+ bytes of [\d,]+"),
+    ],
+)
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])
+def test_a_file_that_was_cut_short_is_refused(write_ntuple, web, bytes_kept, why, remote):
+    path = Path(write_ntuple("cut.root"))
+    path.write_bytes(path.read_bytes()[:bytes_kept])
+    found = _inspect(f"{web.url}/cut.root" if remote else path)
+    assert isinstance(found, Quarantined)
+    assert re.fullmatch(why, found.reason), found.reason
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])
+def test_a_file_that_is_not_there_is_refused(tmp_path, web, remote):
+    found = _inspect(f"{web.url}/absent.root" if remote else tmp_path / "absent.root")
+    assert found.reason == "does not exist"
+
+
+def test_other_bad_input_is_refused_with_a_plain_reason(tmp_path, write_ntuple):
+    path = write_ntuple("good.root")
+    (tmp_path / "text.root").write_text("This is not what it seems. " * 50)
+    assert _inspect(tmp_path / "text.root").reason == "is not a ROOT file: it begins with b'This'"
+    assert _inspect(tmp_path).reason.startswith("is a folder, not a file")
+    assert _inspect(path, tree="mini").reason == "has no tree 'mini'; it holds 'analysis', 'a_histogram'"
+    assert _inspect(path, tree="a_histogram").reason == "'a_histogram' is a TH1D, not a tree"
+    assert _inspect(path, branches=["met", "mass"]).reason == "tree 'analysis' has no branch 'mass'"
+    missing = _inspect(path, branches=["met", "mass", "charge"])
+    assert missing == Quarantined("zjets", path, "tree 'analysis' has no branches 'charge', 'mass'")
+    assert _inspect(write_ntuple("none.root", entries=0)).reason == "tree 'analysis' has no entries"
+
+
+def test_real_files_without_entries_or_trees_are_refused(shared_data):
+    folder = shared_data / "other_formats"
+    empty = _inspect(folder / "nano_dy_empty.root", tree="Events", branches=["MET_pt"])
+    assert empty.reason == "tree 'Events' has no entries"
+    assert _inspect(folder / "bad_delphes.root", tree="Delphes").reason.startswith("has no tree 'Delphes'")
+
+
+def test_a_fault_of_the_network_is_retried(write_ntuple, web):
+    write_ntuple("good.root", entries=100)
+    web.failures = 2
+    assert _inspect(f"{web.url}/good.root").entries == 100
+
+
+def test_a_server_that_stays_broken_is_given_up(write_ntuple, web):
+    write_ntuple("good.root")
+    web.failures = 1000
+    assert "503" in (found := _inspect(f"{web.url}/good.root")).reason
+    assert found.reason.endswith("(tried 3 times)")
+
+
+def test_what_is_not_there_is_not_asked_for_again(web):
+    _inspect(f"{web.url}/absent.root", attempts=1)
+    once = web.requests
+    _inspect(f"{web.url}/absent.root", attempts=3)
+    assert web.requests == 2 * once
+
+
+def test_a_long_message_becomes_one_short_line():
+    text = reason(ValueError("first\n\nsecond " + "word " * 200))
+    assert text.startswith("cannot be read: ValueError: first second word")
+    assert len(text) < 300
+    assert "\n" not in text
+
+
+# -- distinct and partitions ---------------------------------------------------------------------------
+
+
+def test_a_copy_of_a_file_is_left_out(tmp_path, write_ntuple):
+    path = write_ntuple("b.root")
+    other = write_ntuple("c.root")
+    shutil.copy(path, tmp_path / "a.root")
+    copy, original, another = (_inspect(each) for each in (tmp_path / "a.root", path, other))
+    files, copies = distinct([another, original, copy], "zjets")
+    assert files == [copy, another]
+    assert [(row.url, row.entries) for row in copies] == [(path, 100)]
+    assert copies[0].reason.startswith(f"is a copy of {tmp_path / 'a.root'}")
+
+
+def _files(*entries: int) -> list[FileInfo]:
+    return [FileInfo(f"/{n}.root", 1, f"uuid {n}", number) for n, number in enumerate(entries)]
+
+
+@pytest.mark.parametrize("slot", [1, 7, 100, 1000])
+def test_partitions_cover_every_entry_once_in_near_equal_pieces(slot):
+    files = _files(1, 99, 100, 101, 700)
+    cut = partitions(files, "zjets", "analysis", slot)
+    for file in files:
+        pieces = [(each.start, each.stop) for each in cut if each.url == file.url]
+        assert [start for start, _ in pieces] == [0, *(stop for _, stop in pieces[:-1])]
+        assert pieces[-1][1] == file.entries
+        sizes = [stop - start for start, stop in pieces]
+        assert max(sizes) <= slot
+        assert max(sizes) - min(sizes) <= 1
+        assert len(pieces) == -(-file.entries // slot)
+
+
+def test_partitions_do_not_depend_on_the_order_of_the_files():
+    files = _files(10, 20, 30)
+    assert partitions(files[::-1], "zjets", "analysis", 7) == partitions(files, "zjets", "analysis", 7)
+
+
+def test_a_file_without_entries_has_no_partitions():
+    assert partitions(_files(0), "zjets", "analysis", 7) == []
+
+
+def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place():
+    partition = Partition("zjets", "/a.root", "analysis", "uuid", 0, 10)
+    assert partition.key == "6659aa798014e1f4"
+    assert partition.key == Partition("zjets", "/b.root", "analysis", "uuid", 0, 10).key
+    others = [
+        Partition("ttbar", "/a.root", "analysis", "uuid", 0, 10),
+        Partition("zjets", "/a.root", "mini", "uuid", 0, 10),
+        Partition("zjets", "/a.root", "analysis", "another", 0, 10),
+        Partition("zjets", "/a.root", "analysis", "uuid", 1, 10),
+        Partition("zjets", "/a.root", "analysis", "uuid", 0, 11),
+    ]
+    assert len({partition.key, *(other.key for other in others)}) == 6
