@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailshard.errors import StoreError
@@ -37,6 +37,7 @@ def test_statistics_agree_with_numpy(count):
     assert_describes(Statistics.of(matrices, weight, block=8), matrices, weight)
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_statistics_of_parts_merge_to_those_of_the_whole(cuts):
     matrices, weight = events(60)

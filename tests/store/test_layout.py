@@ -2,7 +2,7 @@ from hashlib import blake2b
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailshard.config import Splits
@@ -152,6 +152,7 @@ def test_gaps_are_filled():
     assert assign_slots(["b", "x"], {3: "b"}) == ((3, 0), ())
 
 
+@settings(deadline=None)
 @given(
     keys=st.lists(st.sampled_from("abcdefgh"), max_size=12),
     existing=st.dictionaries(st.integers(0, 12), st.sampled_from("abcdefgh"), max_size=10),
