@@ -43,6 +43,7 @@ def test_event_size_counts_every_array():
     matrix, objects, rest = 23 * 23 * 4, 23 * 4 * 4, 4 + 1 + 8 + 3 * 8 + 4
     assert geometry.bytes_per_event(quantities=10) == matrix + objects + rest + 40
     assert geometry.matrix_bytes == matrix
+    assert 250 < geometry.stored_bytes(1000, quantities=10) / 1000 < 400
 
 
 def test_stream_memory_follows_the_window_and_is_shared_among_ranks():

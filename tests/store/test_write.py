@@ -3,6 +3,7 @@ import multiprocessing
 import signal
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_order_of_writing_does_not_change_a_byte(
             count = counts[index]
             _write(tmp_path / folder, index, geometry, make_columns(count, index), make_splits(count, index))
         made.append(files(tmp_path / folder))
+    assert made[0] == made[1]
+
+
+def test_writing_from_several_threads_does_not_change_a_byte(
+    tmp_path, geometry, quantities, make_columns, make_splits
+):
+    made = []
+    for threads in (1, 4):
+        store = tmp_path / str(threads)
+        create_arrays(store, {"ttbar": 8}, geometry, quantities)
+
+        def write(index: int, store: Path = store) -> None:
+            columns = make_columns(20, index)
+            columns["rmm"][8:] = 0  # chunks of fill values, which a writer in another setting would skip
+            _write(store, index, geometry, columns, make_splits(20, index))
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(write, range(8)))
+        made.append(files(store))
     assert made[0] == made[1]
 
 

@@ -1,1 +1,9 @@
-"""The sharded event store: layout, writing, catalog, reading and the stream of batches."""
+"""The sharded event store: a Zarr group, one slot for each partition, a catalog that says what is whole.
+
+::
+
+    layout    arrays, slots, splits and the bytes they take      catalog   which slots are whole, with sums
+    cells     statistics of matrices that can be merged          write     one partition -> one slot
+    order     the order of events                                read      rows and merged statistics
+                                                                 stream    batches in the order of events
+"""

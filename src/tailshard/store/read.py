@@ -140,5 +140,5 @@ def statistics(
             ),
         )
 
-    parts = (of_slot(slot) for slot in catalog.slots if slot.channel in channels and slot.selected)
+    parts = (of_slot(slot) for slot in catalog.slots if slot.channel in channels and any(slot.rows))
     return reduce(Statistics.merge, parts, Statistics.empty(catalog.geometry.size))
