@@ -22,7 +22,7 @@ import dask_awkward.lib.core as dak
 import numpy as np
 import uproot
 from dask_awkward.lib.io.io import from_map
-from distributed import Client, Future, KilledWorker, as_completed, futures_of
+from distributed import CancelledError, Client, Future, KilledWorker, as_completed, futures_of
 
 from ..errors import ClusterError, InputError, ProcessingError, TailshardError
 from .fileset import Partition, reason
@@ -169,14 +169,14 @@ def results(
 
 
 def _record(future: Future) -> Any | Exception:
-    if future.status == "finished":
-        return future.result()
-    if future.status != "error":
-        raise ClusterError(f"a task was {future.status}: the Dask scheduler is gone or was restarted")
-    error = future.exception()
-    if isinstance(error, KilledWorker):
+    try:
+        return future.result()  # where the worker that held it has died by now: waits for the next to do it
+    except KilledWorker as error:
         return ClusterError(
             f"{error.allowed_failures + 1} workers died while they ran it, most likely for want of memory; "
             "use a smaller store.slot or workers with more memory"
         )
-    return error
+    except CancelledError as error:
+        raise ClusterError("a task was cancelled: the Dask scheduler is gone or was restarted") from error
+    except Exception as error:  # noqa: BLE001 - whatever the task met is the caller's to judge
+        return error
