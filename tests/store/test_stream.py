@@ -420,11 +420,13 @@ def test_damage_reaches_the_consumer(tmp_path, build_store):
 
 @pytest.mark.parametrize("read_ahead", [0, 1, 3])
 def test_closing_stops_the_reader_thread(store, read_ahead):
-    slow = Slow(store.reader, 0.005)
-    batches = stream(store, reader=slow, window_chunks=20, read_ahead=read_ahead).epoch(0)
+    slow = Slow(store.reader, 0.01)
+    batches = stream(store, reader=slow, window_chunks=14, read_ahead=read_ahead).epoch(0)
     next(batches)
+    before = slow.reads
     batches.close()
     assert threads() == []
+    assert slow.reads <= before + 4  # the block in hand, not the rest of its window
     reads = slow.reads
     time.sleep(0.03)
     assert slow.reads == reads
