@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,15 +162,14 @@ class Searched(NamedTuple):
     """Channel -> columns in the order they were made, with scaled weight, split number, error and file."""
 
 
-class Small:
-    """Makes small searches; tests get it as a fixture."""
-
-    geometry = GEOMETRY
-    channels = {name: kind for name, (kind, *_) in CHANNELS.items()}
-    pipeline = staticmethod(make_pipeline)
-    store = staticmethod(make_store)
-    model = staticmethod(make_model)
-    truth = staticmethod(make_truth)
+SMALL = SimpleNamespace(
+    geometry=GEOMETRY,
+    channels={name: kind for name, (kind, *_) in CHANNELS.items()},
+    pipeline=make_pipeline,
+    store=make_store,
+    model=make_model,
+    truth=make_truth,
+)
 
 
 @pytest.fixture(scope="session")
@@ -191,8 +191,9 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def small() -> type[Small]:
-    return Small
+def small() -> SimpleNamespace:
+    """Makers of small searches."""
+    return SMALL
 
 
 @pytest.fixture(scope="session")
@@ -202,7 +203,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, client: Any) -> Searched:
     from tailshard.search.score import score
 
     folder = tmp_path_factory.mktemp("searched")
-    pipeline = make_pipeline(Small.channels)
+    pipeline = make_pipeline(SMALL.channels)
     catalog = make_store(folder / "store", pipeline)
     model = make_model(folder / "model.pt")
     score(pipeline, folder / "store", model, client)

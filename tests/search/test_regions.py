@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -46,6 +46,7 @@ positive = arrays(np.float64, len(EDGES) + 1, elements=st.sampled_from([0.0, 0.1
 signed = arrays(np.float64, len(EDGES) + 1, elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 3.0]))
 
 
+@settings(deadline=None)
 @given(positive, st.floats(0.01, 0.99))
 def test_for_positive_weights_the_threshold_is_the_quantile(bins, share) -> None:
     assume(bins.sum() > 0 and bins[-1] <= share * bins.sum())
@@ -55,6 +56,7 @@ def test_for_positive_weights_the_threshold_is_the_quantile(bins, share) -> None
         assert bins[place:].sum() > share * bins.sum() * (1 - 1e-9)
 
 
+@settings(deadline=None)
 @given(signed, st.floats(0.01, 0.99))
 def test_with_negative_weights_no_tighter_cut_keeps_more_than_the_share(bins, share) -> None:
     assume(bins.sum() > 1 and bins[-1] <= share * bins.sum())

@@ -2,7 +2,7 @@ from math import erf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -134,6 +134,7 @@ def test_auc_counts_ties_half() -> None:
 weights = arrays(np.float64, 6, elements=st.floats(-1, 5).map(lambda x: round(x, 3)))
 
 
+@settings(deadline=None)
 @given(weights, weights)
 def test_auc_is_the_weighted_share_of_pairs_in_order_whatever_the_signs(signal, background) -> None:
     found = auc(exactly(signal), exactly(background)).value
@@ -149,6 +150,7 @@ def test_auc_is_the_weighted_share_of_pairs_in_order_whatever_the_signs(signal, 
     assert auc(exactly(7 * signal), exactly(background / 3)).value == pytest.approx(found, abs=1e-12 * scale)
 
 
+@settings(deadline=None)
 @given(weights, weights)
 def test_the_roc_curve_encloses_the_auc(signal, background) -> None:
     curve = roc(signal, background)

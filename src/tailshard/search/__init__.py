@@ -1,1 +1,1 @@
-"""To be written."""
+"""The search: errors of events, regions from the background, histograms, significances, candidates."""

@@ -34,7 +34,9 @@ BASELINES = ("met", "m_eff")
 """Quantities that every network is compared with: a cut on one of them alone."""
 ERROR_LABEL = "log10(reconstruction error)"
 UNDEFINED = "undefined"
+"""Weight of events for which a quantity does not exist, by histogram."""
 EVENTS = "events"
+"""Unweighted numbers of events, by region."""
 SCAN = "met_scan"
 """MET in every region, for the scan of a cut on it."""
 
