@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 
 FILLS = (
@@ -33,11 +32,13 @@ FILLS = (
 )
 """Ten colours that stay apart for colour-blind readers (M. A. Petroff, arXiv:2107.02270)."""
 
-LINES = ("#c9007a", "#00634a", "#1b1f8a", "#8a5a00", "#0086a8", "#a00000", "#5b6770")
+LINES = ("#c9007a", "#00634a", "#1b1f8a", "#8a5a00", "#007494", "#a00000", "#5b6770")
 """Dark colours of lines, readable on white and over the fills."""
 
-_LETTER = 0.089  # inches that a letter of 12 points takes, on the safe side
-_HANDLE = 0.62  # inches of a legend's symbol and the space around it
+# In inches, measured, on the safe side: a letter of a title and of a legend, a legend's symbol with the
+# space around it, the left margin, and the height of a title and of a row of a legend.
+_TITLE_LETTER, _LEGEND_LETTER, _HANDLE = 0.089, 0.081, 0.56
+_LEFT, _TITLE, _LEGEND_ROW = 0.95, 0.34, 0.225
 _SMALLEST = 8.0  # points
 
 SOLID = "-"
@@ -93,36 +94,64 @@ def lines(count: int) -> list[str]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure, sizes in inches, that pyplot knows nothing of."""
-    # Wide pads: the layout of axes with a fixed aspect is not exact.
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.09))
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
-def write_titles(figure: Figure, axes: Axes, title: str, corner: str = "") -> None:
-    """Write above the axes: the title on the left, luminosity and the like on the right, small if long."""
-    letters = len(title) + len(re.sub(r"[$^{}]|\\\w+", "", corner)) + 3
-    size = min(12.0, 12 * (figure.get_figwidth() - 1) / (_LETTER * letters))
-    if size < _SMALLEST:
-        title = f"{title[: max(1, int(len(title) - letters * (1 - size / _SMALLEST)) - 1)]}…"
-    size = max(size, _SMALLEST)
-    axes.set_title(plain(title), loc="left", fontweight="bold", fontsize=size)
-    axes.set_title(corner, loc="right", fontsize=size)
+def finish(
+    figure: Figure,
+    axes: Axes,
+    title: str,
+    corner: str = "",
+    *,
+    first: Sequence[str] = (),
+    bottom: float = 0.62,
+    right: float = 0.2,
+) -> None:
+    """Write title and legend above the axes, and give all figures the same margins.
 
-
-def write_legend(figure: Figure, axes: Axes, first: Sequence[str] = ()) -> None:
-    """Put the legend above the axes, where it hides nothing; in as many columns as fit, so none is cut."""
+    Parameters
+    ----------
+    figure, axes
+        The figure and its uppermost axes.
+    title, corner
+        On the left and on the right, in smaller letters if they are long.
+    first
+        Entries that come first in the legend. It has as many columns as fit, so that none is cut, and
+        lies where it hides nothing.
+    bottom, right
+        Room below and beside the axes, in inches.
+    """
+    width, height = figure.get_size_inches()
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda index: labels[index] not in first)
-    if not order:
-        return
-    names = [labels[index] for index in order]
-    figure.legend(
-        [handles[index] for index in order],
-        names,
-        loc="outside upper left",
-        ncols=legend_columns(names, figure.get_figwidth()),
+    rows = 0
+    if order:
+        names = [labels[index] for index in order]
+        columns = legend_columns(names, width - 0.2)
+        rows = math.ceil(len(names) / columns)
+        symbols = [handles[index] for index in order]
+        figure.legend(symbols, names, loc="upper left", bbox_to_anchor=(0.1 / width, 1), ncols=columns)
+    _write_titles(axes, title, corner, width - _LEFT - right)
+    figure.subplots_adjust(
+        left=_LEFT / width,
+        right=1 - right / width,
+        bottom=bottom / height,
+        top=1 - (_TITLE + _LEGEND_ROW * rows) / height,
+        hspace=0.1,
     )
+    figure.align_ylabels()
+
+
+def _write_titles(axes: Axes, title: str, corner: str, width: float) -> None:
+    letters = len(title) + len(re.sub(r"[$^{}]|\\\w+", "", corner)) + 3
+    size = min(12.0, 12 * width / (_TITLE_LETTER * letters))
+    if size < _SMALLEST:
+        title = f"{title[: max(1, int(len(title) - letters * (1 - size / _SMALLEST)) - 1)]}…"
+        size = _SMALLEST
+    axes.set_title(plain(title), loc="left", fontweight="bold", fontsize=size)
+    axes.set_title(corner, loc="right", fontsize=size)
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
@@ -130,7 +159,7 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     for columns in range(len(names), 1, -1):
         rows = math.ceil(len(names) / columns)
         widest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
-        if sum(_LETTER * letters + _HANDLE for letters in widest) <= width:
+        if sum(_LEGEND_LETTER * letters + _HANDLE for letters in widest) <= width:
             return columns
     return 1
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from ..search.filling import Histogram
-from .canvas import DASHED, HALO, STYLE, new_figure, write_legend, write_titles
+from .canvas import DASHED, HALO, STYLE, finish, new_figure
 from .spectra import Ratio, ratio, sums, total
 
 _BAND: dict[str, Any] = {
@@ -46,7 +46,7 @@ class Component(NamedTuple):
 def distribution(
     backgrounds: Sequence[Component],
     signals: Sequence[Component] = (),
-    data: Histogram | None = None,
+    data: "Histogram | None" = None,
     *,
     label: str,
     unit: str = "1",
@@ -104,21 +104,19 @@ def distribution(
         _draw_ratio(bottom, comparison)
     low, high = logarithmic_range(simulation, [part.histogram for part in signals], data)
     free = 0.92 - _FLAG * len(cuts or ())
+    main.set_ylim(low, low * (high / low) ** (1 / free))  # before the scale, which warns without limits
     main.set_yscale("log")
-    main.set_ylim(low, low * (high / low) ** (1 / free))
     main.set_ylabel(_events_per_bin(edges, unit))
     _draw_cuts(main, cuts or {}, (float(edges[0]), float(edges[-1])))
     main.set_xlabel("")
     bottom.set_xlabel(label if unit == "1" else f"{label} [{unit}]")
     _set_abscissa(bottom, edges, unit)
-    write_titles(figure, main, title, corner)
-    write_legend(figure, main, first=["Data"])
-    figure.align_ylabels()
+    finish(figure, main, title, corner, first=["Data"])
     return figure
 
 
 def logarithmic_range(
-    simulation: Histogram, signals: Sequence[Histogram] = (), data: Histogram | None = None
+    simulation: Histogram, signals: Sequence[Histogram] = (), data: "Histogram | None" = None
 ) -> tuple[float, float]:
     """Give the range of a logarithmic axis: all but stray bins of the stack, signals and single data events.
 
@@ -176,9 +174,9 @@ def _stack(axes: Axes, backgrounds: Sequence[Component], simulation: Histogram) 
 
 def _draw_ratio(axes: Axes, comparison: Ratio) -> None:
     low, high, logarithmic = ratio_range(comparison)
+    axes.set_ylim(low, high)
     if logarithmic:
         axes.set_yscale("log")
-    axes.set_ylim(low, high)
     axes.set_ylabel("Data / sim.")
     axes.axhline(1, color="black", linewidth=1, linestyle=DASHED)
     band = comparison.band

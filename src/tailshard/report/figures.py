@@ -65,10 +65,11 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         folded(findings.spectrum(name, channel, region)) for channel in findings.pipeline.channels_of("data")
     ]
     data = total(observed) if observed else None
+    quantity = _words(findings, name)
     drawn = [*(part.histogram for part in (*backgrounds, *signals)), *observed]
     inside = " in all selected events" if region == INCLUSIVE else f" in the region {region_label(region)}"
     if not any(spectrum.values().any() for spectrum in drawn):
-        return Note(f"{quantity_name(name)}{inside}: nothing to draw, no event has it.")
+        return Note(f"{_capitalised(quantity)}{inside}: nothing to draw, no event has it.")
     label, unit = quantity_label(name)
     cuts = _cuts(findings) if name == ERROR else {}
     figure = distribution(
@@ -82,7 +83,6 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         cuts=cuts,
         wide=name == ERROR,
     )
-    quantity = "log10 of the reconstruction error" if name == ERROR else quantity_name(name)
     words = [f"Stacked histogram of {quantity}{inside}: {listed([part.label for part in backgrounds])}."]
     if signals:
         words.append(f"Signal as lines: {listed([part.label for part in signals])}.")
@@ -90,7 +90,19 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         words.append("Data as points, and their ratio to the simulation below.")
     if cuts:
         words.append(f"Thresholds at {listed([f'{cut:.2f} ({name})' for name, cut in cuts.items()])}.")
-    return picture(figure, " ".join(words), f"{quantity}{inside}.{_undefined(findings, name, region)}")
+    return picture(
+        figure, " ".join(words), f"{_capitalised(quantity)}{inside}.{_undefined(findings, name, region)}"
+    )
+
+
+def _words(findings: Findings, name: str) -> str:
+    """Describe a quantity as the store does, without its unit."""
+    label = str(findings.histograms[name].axes[-1].label)
+    return label.rpartition(" [")[0] or label
+
+
+def _capitalised(text: str) -> str:
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]  # but "pT of the lepton"
 
 
 def _components(findings: Findings, kind: Any, name: str, region: str) -> list[Component]:

@@ -8,7 +8,7 @@ from ..search.filling import ERROR
 from ..search.regions import INCLUSIVE
 from .figures import region_label, score_label
 from .findings import Findings
-from .wording import count, listed, measured, number, plural
+from .wording import count, listed, measured, number, observed, plural
 
 _AGREE = 2.0  # standard deviations within which two numbers are not called different
 
@@ -68,7 +68,7 @@ def _significance(minimum_background: float, scans: Mapping[str, Any]) -> Iterat
     if not promising:
         if scans:
             yield (
-                f"No cut in any region leaves {number(minimum_background)} expected background events, "
+                f"No cut in any region leaves {minimum_background:g} expected background events, "
                 "so no significance is quoted for a region."
             )
     else:
@@ -100,12 +100,12 @@ def _data(findings: Findings) -> Iterator[str]:
         yield "There is no data in this pipeline, and so no candidates."
         return
     expected = inclusive["background"]
-    observed = inclusive["data"]
+    seen = inclusive["data"]
     yield (
-        f"{count(observed)} data events stand where the simulated background gives "
+        f"{observed(seen)} data events stand where the simulated background gives "
         f"{measured(expected['value'], expected['uncertainty'])}."
     )
-    if not expected["value"] > 0 or not 0.5 < observed / expected["value"] < 2:
+    if not expected["value"] > 0 or not 0.5 < seen / expected["value"] < 2:
         yield (
             "The samples named as background therefore do not describe the data, and an excess of data "
             "says nothing about new physics."

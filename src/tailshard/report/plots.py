@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from .canvas import DOTTED, SOLID, STYLE, new_figure, write_legend, write_titles
+from .canvas import DOTTED, SOLID, STYLE, finish, new_figure
 
 
 class Curve(NamedTuple):
@@ -63,8 +63,8 @@ def scan(
     upper.set_ylim(0, 1.12 * largest if largest > 0 else 1)
     upper.set_ylabel(ordinate)
     floor = minimum_background or 1.0
+    lower.set_ylim(floor / 30, 3 * max(_largest(background), floor))  # before the scale, see distributions
     lower.set_yscale("log")
-    lower.set_ylim(floor / 30, 3 * max(_largest(background), floor))
     lower.set_ylabel("Background")
     if minimum_background > 0:
         lower.axhline(minimum_background, color="black", linewidth=1.2, linestyle=DOTTED)
@@ -79,9 +79,7 @@ def scan(
         )
     lower.set_xlim(*_filled_range(significance))
     lower.set_xlabel(label)
-    write_titles(figure, upper, title, corner)
-    write_legend(figure, upper)
-    figure.align_ylabels()
+    finish(figure, upper, title, corner)
     return figure
 
 
@@ -98,13 +96,12 @@ def roc(curves: Sequence[Curve], *, title: str = "") -> Figure:
         _draw(axes, curve)
     axes.grid(color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_xscale("log")
     axes.set_xlim(left, 1)
+    axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("Background efficiency")
     axes.set_ylabel("Signal efficiency")
-    write_titles(figure, axes, title)
-    write_legend(figure, axes)
+    finish(figure, axes, title)
     return figure
 
 
@@ -125,8 +122,7 @@ def training(curves: Sequence[Curve], *, best_epoch: int | None, title: str = ""
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("Epoch")
     axes.set_ylabel("Weighted mean squared error")
-    write_titles(figure, axes, title)
-    write_legend(figure, axes)
+    finish(figure, axes, title)
     return figure
 
 
@@ -175,7 +171,7 @@ def matrix(
         if kinds[place] != kinds[place - 1]:
             axes.axhline(place - 0.5, color="#888888", linewidth=0.7)
             axes.axvline(place - 0.5, color="#888888", linewidth=0.7)
-    write_titles(figure, axes, title, corner)
+    finish(figure, axes, title, corner, bottom=0.95, right=0.85)
     return figure
 
 

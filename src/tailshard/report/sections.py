@@ -10,7 +10,7 @@ from ..search.filling import ERROR
 from . import figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .findings import Findings
-from .wording import count, number
+from .wording import count
 
 _NO_DATA = "There is no data in this pipeline"
 _NO_SIGNAL = "No signal sample is named in this pipeline, so there is nothing to show here."
@@ -108,7 +108,7 @@ def _significance(findings: Findings) -> Iterator[Block]:
         "A cut on MET is scanned in every region; MET alone, without any region, is the baseline. The cut is "
         "chosen where validation events promise the largest Asimov significance and quoted on test events, "
         "which had no say. Nothing is quoted where fewer than "
-        f"{number(findings.pipeline.regions.minimum_background)} background events are expected. Systematic "
+        f"{findings.pipeline.regions.minimum_background:g} background events are expected. Systematic "
         "uncertainties are not included."
     )
     for signal, its in findings.summary["signals"].items():
@@ -188,7 +188,8 @@ def _provenance(findings: Findings, provenance: Mapping[str, Any]) -> Iterator[B
         "pipeline, with all defaults written out:"
     )
     config = findings.pipeline.model_dump(mode="json", exclude_none=True)
-    yield Code(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    yield Code(text)
 
 
 def _pictures_and_notes(found: Iterable[Picture | Note], wide: bool = False) -> Iterator[Block]:

@@ -11,7 +11,7 @@ from ..store.layout import SPLITS
 from .blocks import Table
 from .figures import quantity_label, quantity_name, region_label, score_label
 from .findings import Findings
-from .wording import NOTHING, count, measured, number, percent, plural
+from .wording import NOTHING, count, measured, number, observed, percent, plural
 
 CANDIDATES_SHOWN = 20
 _CHANNELS_IN_A_TABLE = 4  # of a cutflow, which has two columns for each
@@ -39,7 +39,7 @@ def samples(findings: Findings) -> Table:
 
 def _yield(channel: Mapping[str, Any]) -> str:
     if channel["kind"] == "data":
-        return number(channel["yield"])
+        return observed(channel["yield"])
     return measured(channel["yield"], channel["yield_uncertainty"])
 
 
@@ -71,7 +71,7 @@ def regions(findings: Findings) -> Table:
             region["rule"],
             number(region["threshold"], 4),
             _pair(region["background"]),
-            *([number(region["data"])] if has_data else []),
+            *([observed(region["data"])] if has_data else []),
         ]
         for region in found
     ]

@@ -14,7 +14,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return NOTHING
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))  # of the rounded number
     if not -3 <= exponent < 7:
         return f"{_fixed(value / 10**exponent, digits - 1)} × 10{str(exponent).translate(_SUPERSCRIPT)}"
     return _fixed(value, max(0, digits - 1 - exponent))
@@ -22,7 +22,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def measured(value: float | None, uncertainty: float | None) -> str:
     """Write a value and its uncertainty, both to the uncertainty's second significant digit."""
-    if value is None or not uncertainty or not math.isfinite(uncertainty):
+    if value is None or not math.isfinite(value) or not uncertainty or not math.isfinite(uncertainty):
         return number(value)
     exponent = math.floor(math.log10(max(abs(value), uncertainty)))
     if not -3 <= exponent < 7:
@@ -31,6 +31,11 @@ def measured(value: float | None, uncertainty: float | None) -> str:
         return f"({inside}) × 10{str(exponent).translate(_SUPERSCRIPT)}"
     decimals = max(0, 1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))))
     return f"{_fixed(value, decimals)} ± {_fixed(uncertainty, decimals)}"
+
+
+def observed(value: float | None) -> str:
+    """Write a number of data events; it is whole unless the data is quoted from a part of it."""
+    return count(value) if value is None or value == round(value) else number(value, 4)
 
 
 def count(value: float | None) -> str:

@@ -1,0 +1,63 @@
+import pytest
+
+from tailshard.report.wording import NOTHING, count, listed, measured, number, observed, percent, plural
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "words"),
+    [
+        (0.93412, 0.01234, "0.934 ± 0.012"),
+        (15.784, 0.5617, "15.78 ± 0.56"),
+        (4587.375, 88.447, "4\u202f587 ± 88"),
+        (123456.0, 2345.0, "123\u202f456 ± 2\u202f345"),
+        (0.98, 0.0996, "0.98 ± 0.10"),
+        (-3.21, 0.4, "−3.21 ± 0.40"),
+        (0.0, 1.7, "0.0 ± 1.7"),
+        (4.2e-6, 3e-7, "(4.20 ± 0.30) × 10⁻⁶"),
+        (1.5e9, 2e8, "(1.50 ± 0.20) × 10⁹"),
+        (1.0, 20.0, "1 ± 20"),
+        (2.0, 0.0, "2.00"),
+        (2.0, None, "2.00"),
+        (None, None, NOTHING),
+        (float("nan"), 1.0, NOTHING),
+    ],
+)
+def test_a_value_is_rounded_with_its_uncertainty(value, uncertainty, words) -> None:
+    assert measured(value, uncertainty) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0"),
+        (1.23456, "1.23"),
+        (1234.5, "1\u202f234"),
+        (-0.244, "−0.244"),
+        (9.999, "10.0"),
+        (0.00012, "1.20 × 10⁻⁴"),
+        (-1.2e8, "−1.20 × 10⁸"),
+        (None, NOTHING),
+        (float("inf"), NOTHING),
+    ],
+)
+def test_a_number_keeps_three_digits(value, words) -> None:
+    assert number(value) == words
+
+
+def test_whole_numbers_are_parted_in_thousands() -> None:
+    assert count(1234567) == "1\u202f234\u202f567"
+    assert count(None) == observed(None) == NOTHING
+    assert observed(7096.0) == "7\u202f096"
+    assert observed(12.5) == "12.50"
+
+
+def test_shares_are_written_in_per_cent() -> None:
+    assert percent(0.744) == "74.4 %"
+    assert percent(None) == NOTHING
+
+
+def test_words_are_joined_as_in_a_sentence() -> None:
+    assert listed([]) == ""
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert [plural(1, "worker"), plural(2, "worker")] == ["1 worker", "2 workers"]
