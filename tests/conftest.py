@@ -37,11 +37,11 @@ def reference(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of small toy ntuples: a few thousand events a sample, two files each."""
+    """Folder of small toy ntuples: some thousand events a sample, two files each."""
     from tailshard.toys import make_toys
 
     folder = tmp_path_factory.mktemp("toys")
-    make_toys(folder, events=6000)
+    make_toys(folder, events=6000, signal_events=1000, files=2)
     return folder
 
 

@@ -8,31 +8,12 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from .quantities import CrossSection, Energy, Length, Luminosity
+from .cuts import Selection
+from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 
 Kind = Literal["background", "signal", "data"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
-PluginName = Annotated[str, Field(min_length=1, description="a built-in name, or 'module:object'")]
-
-
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Locations = Annotated[
-    tuple[str, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | tuple[str, ...])
-]
-"""Paths, patterns or URLs; a single one needs no list."""
-
-
-class Part(BaseModel):
-    """A part of a pipeline: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Dataset(Part):
@@ -71,77 +52,16 @@ class Dataset(Part):
         return self.name or self.channel
 
 
-class LeptonCuts(Part):
-    """What an electron or muon must satisfy to be an object of the event."""
-
-    minimum_pt: Energy = 7.0
-    maximum_abs_eta: float = 2.47
-    identification: Literal["none", "loose", "medium", "tight"] = "tight"
-    isolation: Literal["none", "loose", "tight"] = "none"
-    maximum_abs_d0_significance: float | None = None
-    maximum_abs_z0_sin_theta: Length | None = None
-
-
-class JetCuts(Part):
-    """What a jet must satisfy, and what makes it a b jet."""
-
-    minimum_pt: Energy = 20.0
-    maximum_abs_eta: float = 2.5
-    pile_up_rejection: bool = True
-    """Apply the release's jet-vertex criterion (JVT or JVF)."""
-    b_tag_efficiency: int | None = Field(default=None, gt=0, lt=100)
-    """Working point in per cent; the dialect's default where left out. Every jet is light or b."""
-
-
-class EventCuts(Part):
-    """Cuts on an event; what is left out keeps the value of the named selection."""
-
-    minimum_leptons: int | None = Field(default=None, ge=0)
-    maximum_leptons: int | None = Field(default=None, ge=0)
-    lepton_pt: tuple[Energy, ...] | None = None
-    """Thresholds for the leptons in falling order of pT."""
-    minimum_jets: int | None = Field(default=None, ge=0)
-    """Light and b jets together."""
-    minimum_b_jets: int | None = Field(default=None, ge=0)
-    maximum_b_jets: int | None = Field(default=None, ge=0)
-    minimum_met: Energy | None = None
-    minimum_m_ll: Energy | None = None
-    """Invariant mass of the two leading leptons."""
-    maximum_m_ll: Energy | None = None
-    opposite_charge: bool | None = None
-    """Of the two leading leptons."""
-    same_flavour: bool | None = None
-    """Of the two leading leptons."""
-    total_charge_zero: bool | None = None
-    """Of the leptons that the selection counts (the four leading ones in four_lepton)."""
-    flavour_pairs: bool | None = None
-    """Four leading leptons are 4e, 2e2mu or 4mu."""
-    triggers: tuple[Literal["electron", "muon", "dielectron", "dimuon", "multilepton", "met"], ...] | None = (
-        None
-    )
-    """At least one of these fired; empty asks for none."""
-    trigger_matched: bool | None = None
-    """At least one lepton fired a trigger."""
-
-
-class Selection(Part):
-    """Objects and events to keep."""
-
-    name: PluginName = "two_lepton"
-    """two_jets_two_leptons, two_lepton, three_lepton, four_lepton or 'module:object'."""
-    electrons: LeptonCuts = LeptonCuts()
-    muons: LeptonCuts = LeptonCuts(maximum_abs_eta=2.7)
-    jets: JetCuts = JetCuts()
-    cuts: EventCuts = EventCuts()
+Rows = Annotated[int, Field(ge=1, le=255)]
 
 
 class Multiplicities(Part):
     """Rows of the rapidity-mass matrix by object type, in the order of its blocks."""
 
-    light_jets: Positive = 6
-    b_jets: Positive = 6
-    electrons: Positive = 5
-    muons: Positive = 5
+    light_jets: Rows = 6
+    b_jets: Rows = 6
+    electrons: Rows = 5
+    muons: Rows = 5
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
@@ -160,7 +80,7 @@ class Features(Part):
     convention: Literal["chekanov", "thesis"] = "chekanov"
     """chekanov: true transverse mass with MET, energies over sqrt(s). thesis: as its code has it."""
     multiplicities: Multiplicities = Multiplicities()
-    center_of_mass_energy: Energy = Field(default=13000.0, gt=0)
+    center_of_mass_energy: Energy = Field(default=13000.0, ge=1)
     """GeV; used by the chekanov convention."""
 
 

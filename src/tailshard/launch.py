@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from .config import Part, Positive
 from .errors import ClusterError, ConfigError
+from .parts import Part, Positive
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,7 +97,7 @@ def dask_client(profile: ClusterProfile) -> Iterator["Client"]:
             host="127.0.0.1",
             memory_limit=profile.dask.memory_limit,
             dashboard_address=_free_address(profile.dask.dashboard),
-            silence_logs="ERROR",
+            silence_logs="CRITICAL",
         ) as cluster,
         Client(cluster) as client,
     ):

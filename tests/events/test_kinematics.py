@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tailshard.config import LeptonCuts, Selection
+from tailshard.cuts import LeptonCuts, Selection
 from tailshard.events.kinematics import QUANTITIES, kinematics, mass_of_leading
 from tailshard.events.objects import select_objects
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tailshard.config import JetCuts, LeptonCuts, Selection
+from tailshard.cuts import JetCuts, LeptonCuts, Selection
 from tailshard.events.objects import select_objects
 
 ANY = LeptonCuts(minimum_pt=0, maximum_abs_eta=10, identification="none")

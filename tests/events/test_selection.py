@@ -5,7 +5,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tailshard.config import EventCuts, Selection
+from tailshard.cuts import EventCuts, Selection
 from tailshard.errors import ConfigError, ProcessingError
 from tailshard.events.objects import select_objects
 from tailshard.events.selection import CutflowStep, event_cuts, select_events

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import uproot
 
-from tailshard.config import Dataset, EventCuts, JetCuts, LeptonCuts, Selection
+from tailshard.config import Dataset
+from tailshard.cuts import EventCuts, JetCuts, LeptonCuts, Selection
 from tailshard.errors import ConfigError, InputError
 from tailshard.ntuples.dialects import ATLAS_2016, ATLAS_2020, ATLAS_2025
 

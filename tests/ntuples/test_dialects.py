@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import uproot
 
-from tailshard.config import Dataset, EventCuts, JetCuts, LeptonCuts, Selection
+from tailshard.config import Dataset
+from tailshard.cuts import EventCuts, JetCuts, LeptonCuts, Selection
 from tailshard.errors import ConfigError
 from tailshard.events.objects import select_objects
 from tailshard.events.weights import event_weight

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import uproot
 
-from tailshard.config import Dataset, Selection
+from tailshard.config import Dataset
+from tailshard.cuts import Selection
 from tailshard.errors import InputError
 from tailshard.events.weights import event_weight
 from tailshard.ntuples.dialects import dialect

@@ -20,6 +20,8 @@ class Quantity(NamedTuple):
 
     unit: str
     """"GeV", "rad", or "1" for a pure number."""
+    description: str
+    """In plain words."""
     label: str
     """LaTeX, without the unit."""
     compute: Callable[[ak.Array, Objects], Values]
@@ -77,26 +79,77 @@ def _between_leading_leptons(distance: str) -> Callable[[ak.Array, Objects], Val
 
 
 QUANTITIES: Mapping[str, Quantity] = {
-    "met": Quantity("GeV", r"$E_\mathrm{T}^\mathrm{miss}$", lambda events, _objects: _doubles(events.met)),
+    "met": Quantity(
+        "GeV",
+        "missing transverse momentum",
+        r"$E_\mathrm{T}^\mathrm{miss}$",
+        lambda events, _objects: _doubles(events.met),
+    ),
     "leading_lepton_pt": Quantity(
-        "GeV", r"$p_\mathrm{T}(\ell_1)$", lambda _events, objects: leading(objects.leptons.pt, 0)
+        "GeV",
+        "transverse momentum of the leading lepton",
+        r"$p_\mathrm{T}(\ell_1)$",
+        lambda _events, objects: leading(objects.leptons.pt, 0),
     ),
     "leading_jet_pt": Quantity(
-        "GeV", r"$p_\mathrm{T}(j_1)$", lambda _events, objects: leading(objects.jets.pt, 0)
+        "GeV",
+        "transverse momentum of the leading jet",
+        r"$p_\mathrm{T}(j_1)$",
+        lambda _events, objects: leading(objects.jets.pt, 0),
     ),
-    "m_ll": Quantity("GeV", r"$m_{\ell\ell}$", lambda _events, objects: mass_of_leading(objects.leptons, 2)),
+    "m_ll": Quantity(
+        "GeV",
+        "invariant mass of the two leading leptons",
+        r"$m_{\ell\ell}$",
+        lambda _events, objects: mass_of_leading(objects.leptons, 2),
+    ),
     "m_lll": Quantity(
-        "GeV", r"$m_{\ell\ell\ell}$", lambda _events, objects: mass_of_leading(objects.leptons, 3)
+        "GeV",
+        "invariant mass of the three leading leptons",
+        r"$m_{\ell\ell\ell}$",
+        lambda _events, objects: mass_of_leading(objects.leptons, 3),
     ),
-    "m_llll": Quantity("GeV", r"$m_{4\ell}$", lambda _events, objects: mass_of_leading(objects.leptons, 4)),
-    "m_t": Quantity("GeV", r"$m_\mathrm{T}(\ell_1, E_\mathrm{T}^\mathrm{miss})$", transverse_mass),
-    "h_t": Quantity("GeV", r"$H_\mathrm{T}$", lambda _events, objects: _scalar_sum_of_pt(objects.jets)),
-    "m_eff": Quantity("GeV", r"$m_\mathrm{eff}$", _effective_mass),
-    "delta_r_ll": Quantity("1", r"$\Delta R(\ell_1, \ell_2)$", _between_leading_leptons("deltaR")),
-    "delta_phi_ll": Quantity("rad", r"$|\Delta\phi(\ell_1, \ell_2)|$", _between_leading_leptons("deltaphi")),
-    "leptons": Quantity("1", "leptons", lambda _events, objects: _count(objects.leptons)),
-    "jets": Quantity("1", "jets", lambda _events, objects: _count(objects.jets)),
-    "b_jets": Quantity("1", r"$b$ jets", lambda _events, objects: _count(objects.b_jets)),
+    "m_llll": Quantity(
+        "GeV",
+        "invariant mass of the four leading leptons",
+        r"$m_{4\ell}$",
+        lambda _events, objects: mass_of_leading(objects.leptons, 4),
+    ),
+    "m_t": Quantity(
+        "GeV",
+        "transverse mass of the leading lepton and the missing momentum",
+        r"$m_\mathrm{T}(\ell_1, E_\mathrm{T}^\mathrm{miss})$",
+        transverse_mass,
+    ),
+    "h_t": Quantity(
+        "GeV",
+        "scalar sum of the transverse momenta of the jets",
+        r"$H_\mathrm{T}$",
+        lambda _events, objects: _scalar_sum_of_pt(objects.jets),
+    ),
+    "m_eff": Quantity(
+        "GeV",
+        "effective mass: jets, leptons and missing transverse momentum",
+        r"$m_\mathrm{eff}$",
+        _effective_mass,
+    ),
+    "delta_r_ll": Quantity(
+        "1",
+        "angular distance of the two leading leptons",
+        r"$\Delta R(\ell_1, \ell_2)$",
+        _between_leading_leptons("deltaR"),
+    ),
+    "delta_phi_ll": Quantity(
+        "rad",
+        "azimuthal angle between the two leading leptons",
+        r"$|\Delta\phi(\ell_1, \ell_2)|$",
+        _between_leading_leptons("deltaphi"),
+    ),
+    "leptons": Quantity(
+        "1", "number of leptons", "leptons", lambda _events, objects: _count(objects.leptons)
+    ),
+    "jets": Quantity("1", "number of jets", "jets", lambda _events, objects: _count(objects.jets)),
+    "b_jets": Quantity("1", "number of b jets", r"$b$ jets", lambda _events, objects: _count(objects.b_jets)),
 }
 """Name -> quantity. "Leading" is always by pT; m_ll, m_lll and m_llll are of the two, three and four
 leading leptons of any flavour and charge; h_t sums the jets, m_eff the jets, the leptons and MET."""

@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 from vector.backends.awkward import behavior
 
-from ..config import JetCuts, LeptonCuts, Selection
+from ..cuts import JetCuts, LeptonCuts, Selection
 
 ELECTRON = 11
 MUON = 13

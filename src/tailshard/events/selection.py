@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import EventCuts, Selection
+from ..cuts import EventCuts, Selection
 from ..errors import ConfigError, ProcessingError
 from ..registry import resolve
 from .kinematics import leading, mass_of_leading

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import awkward as ak
+import numpy as np
 
 from ..config import Dataset, Pipeline
 from ..events.kinematics import kinematics
@@ -39,29 +40,35 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
     objects = select_objects(events, selection, its_dialect.b_tag_threshold(selection.jets))
     keep, cutflow = select_events(events, objects, selection, weight)
 
-    entry = ak.local_index(branches, axis=0)[keep] + partition.start
-    events, weight = events[keep], weight[keep]
-    objects = type(objects)(*(each[keep] for each in objects))
-    blocks = [
-        block_from_awkward(each)
-        for each in (objects.light_jets, objects.b_jets, objects.electrons, objects.muons)
-    ]
-    padded, multiplicity = pad_objects(ak.to_numpy(events.met), ak.to_numpy(events.met_phi), blocks, counts)
+    run, event_number = ak.to_numpy(events.run)[keep], ak.to_numpy(events.event)[keep]
+    entry = np.flatnonzero(keep) + partition.start
+    split = assign_splits(dataset.identity, run, event_number, entry, pipeline.splits)
+    # In the order of the store before anything large is made: the matrices are then written as they are.
+    order = np.argsort(split, kind="stable")
+    chosen = np.flatnonzero(keep)[order]
+    events, objects = events[chosen], type(objects)(*(each[chosen] for each in objects))
+    padded, multiplicity = pad_objects(
+        ak.to_numpy(events.met),
+        ak.to_numpy(events.met_phi),
+        [
+            block_from_awkward(each)
+            for each in (objects.light_jets, objects.b_jets, objects.electrons, objects.muons)
+        ],
+        counts,
+    )
     columns = {
         "rmm": rmm_from_objects(
             padded, multiplicity, counts, features.convention, features.center_of_mass_energy
         ),
         "objects": padded,
         "multiplicity": multiplicity,
-        "weight": weight,
-        "run": ak.to_numpy(events.run),
-        "event_number": ak.to_numpy(events.event),
-        "entry": ak.to_numpy(entry),
+        "weight": weight[chosen],
+        "run": run[order],
+        "event_number": event_number[order],
+        "entry": entry[order].astype(np.uint64),
         **kinematics(events, objects),
     }
-    split = assign_splits(
-        dataset.identity, columns["run"], columns["event_number"], columns["entry"], pipeline.splits
-    )
+    split = split[order]
     summary = write_slot(store, dataset.channel, task.index, geometry_of(pipeline), columns, split)
     return Slot(
         channel=dataset.channel,

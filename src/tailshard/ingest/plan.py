@@ -94,7 +94,7 @@ def prepare(
     store.mkdir(parents=True, exist_ok=True)
     catalog = fresh.changed(slots=kept)
     write_catalog(store, catalog)
-    quantities = {name: (quantity.unit, quantity.label) for name, quantity in QUANTITIES.items()}
+    quantities = {name: (quantity.unit, quantity.description) for name, quantity in QUANTITIES.items()}
     create_arrays(store, lengths, geometry, quantities, made_by)
     for name, index in to_clear:
         clear_slot(store, name, index)

@@ -150,8 +150,9 @@ def _scales(surveyed: Sequence[SurveyedDataset], catalog: Catalog) -> dict[str, 
     """Factor on the weights of each simulated data set that makes up for what could not be read.
 
     The sum of generator weights counts the whole sample. Where a part of it is in quarantine, the
-    part that was read stands for all of it: by entries where every lost file's number is known, and
-    by files otherwise, a file that matched no pattern counting as one.
+    part that was read stands for all of it: by entries for partitions that failed, and by number of
+    files for whole files, a pattern without a match counting as one. Copies and empty files lose
+    nothing. Data is never scaled.
     """
     read_entries: Counter[str] = Counter()
     for slot in catalog.slots:
@@ -159,14 +160,13 @@ def _scales(surveyed: Sequence[SurveyedDataset], catalog: Catalog) -> dict[str, 
     scales = {}
     for each in surveyed:
         name = each.dataset.identity
-        copies = {row.url for row in each.quarantine if row.entries is not None}
-        lost = [row for row in each.quarantine if row.url not in copies]
+        lost = sum(not row.harmless for row in each.quarantine)
         entries = sum(file.entries for file in each.files)
         if each.dataset.kind == "data" or not read_entries[name]:
             continue
         scale = entries / read_entries[name]
         if lost:
-            scale *= (len(each.files) + len(lost)) / len(each.files)
+            scale *= (len(each.files) + lost) / len(each.files)
         if scale != 1:
             scales[name] = scale
     return scales

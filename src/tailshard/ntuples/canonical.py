@@ -39,7 +39,8 @@ from typing import Literal, NamedTuple
 import awkward as ak
 import numpy as np
 
-from ..config import Dataset, JetCuts, Kind, Selection
+from ..config import Dataset, Kind
+from ..cuts import JetCuts, Selection
 from ..errors import ConfigError, InputError
 from ..events.selection import SELECTIONS, event_cuts
 from ..events.weights import require_normalisation

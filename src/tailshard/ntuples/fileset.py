@@ -56,8 +56,8 @@ class Quarantined:
     start: int | None = None
     stop: int | None = None
     """Entries left out; None for the whole file."""
-    entries: int | None = None
-    """How many entries the file has, where that is known."""
+    harmless: bool = False
+    """No event is lost by it: an empty tree, or a copy of another file."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,10 @@ def inspect(
     """
     for attempt in range(1, attempts + 1):
         try:
-            return _look(url, tree, branches)
+            file = _look(url, tree, branches)
+            if file.entries:
+                return file
+            return Quarantined(dataset, url, f"tree '{tree}' has no entries", harmless=True)
         except Exception as error:  # noqa: BLE001 - a broken file can fail anywhere in the ROOT reader
             if attempt == attempts or not _passes(error):
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
@@ -223,8 +226,6 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
             raise InputError(f"'{tree}' is a {found.classname}, not a tree")
         if missing := sorted(set(branches) - set(found.keys(full_paths=False))):
             raise InputError(f"tree '{tree}' has no {_plural('branch', 'branches', missing)}")
-        if found.num_entries == 0:
-            raise InputError(f"tree '{tree}' has no entries")
         return FileInfo(url, size, str(file.uuid), int(found.num_entries))
 
 
@@ -287,7 +288,7 @@ def distinct(files: Sequence[FileInfo], dataset: str) -> tuple[list[FileInfo], l
         original = first.setdefault(file.uuid, file)
         if original is not file:
             why = f"is a copy of {original.url} (both have UUID {file.uuid})"
-            copies.append(Quarantined(dataset, file.url, why, entries=file.entries))
+            copies.append(Quarantined(dataset, file.url, why, harmless=True))
     return list(first.values()), copies
 
 

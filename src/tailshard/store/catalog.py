@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from ..config import Kind, Part, content_hash
+from ..config import Kind, content_hash
 from ..errors import StoreError
 from ..ledger import write_atomically
+from ..parts import Part
 from .layout import SPLITS, Geometry
 
 CATALOG_VERSION = 1

@@ -1,13 +1,38 @@
-"""Numbers with units, as people write them in a pipeline file.
+"""What the parts of a pipeline are made of: immutable models, names, and numbers with units.
 
-A plain number is taken in the canonical unit (GeV, fb^-1, pb, mm). A string carries its own unit and
-is converted: ``"36.1 fb^-1"``, ``"30000 MeV"``. A unit of the wrong kind is refused by name.
+A part that meets a key it does not know is an error. A plain number is taken in the canonical unit
+(GeV, fb^-1, pb, mm). A string carries its own unit and is converted: ``"36.1 fb^-1"``, ``"30000 MeV"``. A
+unit of the wrong kind is refused by name.
 """
 
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+PluginName = Annotated[str, Field(min_length=1, description="a built-in name, or 'module:object'")]
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Locations = Annotated[
+    tuple[str, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | tuple[str, ...])
+]
+"""Paths, patterns or URLs; a single one needs no list."""
+
+
+class Part(BaseModel):
+    """A part of a pipeline: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# -- numbers with units ----------------------------------------------------------------------------
 
 ENERGY = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 LENGTH = {"mm": 1.0, "um": 1e-3, "cm": 10.0}
