@@ -33,7 +33,19 @@ def test_a_legend_has_as_many_columns_as_fit(names, width, columns) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [[f"channel_number_{number}" for number in range(14)], ["a long name " * 6]]
+    "names",
+    [
+        [f"channel_number_{number}" for number in range(14)],
+        ["a long name " * 6],
+        [
+            "Data",
+            *(f"VV{number}" for number in range(12)),
+            "stat. uncertainty",
+            "C1N2_450p300",
+            "C1N2_800p050",
+        ],
+    ],
+    ids=["many", "long", "mixed"],
 )
 def test_legend_and_titles_lie_within_the_figure_and_above_the_axes(names) -> None:
     figure = new_figure(6.4, 5.4)

@@ -92,11 +92,12 @@ def test_a_ratio_panel_is_as_narrow_as_the_points_allow(factor, expected) -> Non
     assert ratio_range(ratio(data, spectrum(np.full(10, 1000.0)))) == expected
 
 
-def test_a_ratio_panel_is_logarithmic_where_data_and_simulation_are_far_apart() -> None:
-    low, high, logarithmic = ratio_range(ratio(spectrum(np.full(10, 1e5)), spectrum(np.full(10, 1.0))))
+@pytest.mark.parametrize("expected", [1.0, 1e9])
+def test_a_ratio_panel_is_logarithmic_where_data_and_simulation_are_far_apart(expected) -> None:
+    low, high, logarithmic = ratio_range(ratio(spectrum(np.full(10, 1e5)), spectrum(np.full(10, expected))))
     assert logarithmic
-    assert low < 1
-    assert high > 1e5
+    assert low < min(1, 1e5 / expected)
+    assert high > max(1, 1e5 / expected)
 
 
 def test_bins_without_statistics_do_not_widen_a_ratio_panel() -> None:

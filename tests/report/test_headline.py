@@ -25,7 +25,7 @@ def quoted(asimov: float | None, cut: float = 100.0) -> dict:
         "s_over_sqrt_b_uncertainty": 0.1,
         "asimov": asimov,
         "asimov_uncertainty": 0.1,
-        "asimov_with_background_uncertainty": asimov,
+        "asimov_with_background_uncertainty": asimov and asimov / 2,
     }
 
 
@@ -39,7 +39,7 @@ def test_the_error_is_compared_with_met_alone_within_uncertainties(findings, met
     assert (
         f"an AUC of 0.900 ± 0.010 (0.5 is chance, 1 is perfect), to be set beside {met:.3f} ± 0.010" in words
     )
-    assert f"by MET alone ({verdict})" in words
+    assert f"by missing transverse momentum (MET) alone ({verdict})" in words
 
 
 def test_the_quoted_region_is_the_one_that_validation_events_promise_most_for(findings) -> None:
@@ -53,7 +53,8 @@ def test_the_quoted_region_is_the_one_that_validation_events_promise_most_for(fi
     assert (
         "In the region 'promising' with MET of at least 120 GeV, both chosen on validation events, the test "
         "events give 3.00 ± 0.25 signal over 2.00 ± 0.50 background events: an Asimov significance of "
-        "1.50 ± 0.10 (s/√b 1.50 ± 0.10)."
+        "1.50 ± 0.10 if the background is known exactly, 0.750 if it is known to the simulation's statistics "
+        "(s/√b 1.50 ± 0.10)."
     ) in words
     assert "A cut on MET alone, at 250 GeV, gives an Asimov significance of 1.20 ± 0.10" in words
     assert "9.00" not in words

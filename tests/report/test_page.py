@@ -91,8 +91,8 @@ def test_every_figure_is_whole_and_has_an_alternative_text_of_its_own(page) -> N
         drawing = ElementTree.fromstring(base64.b64decode(image["src"].split(",")[1]))
         assert drawing.tag.endswith("svg")
         assert len(image["alt"]) > 30
-    # 3 observables, error, 2 in each of 2 regions, 2 scans, ROC, training, 4 averages, 1 candidate
-    assert len({image["alt"] for image in images}) == len(images) == 3 + 1 + 4 + 2 + 1 + 1 + 4 + 1
+    # 3 observables, error, 2 in each of 2 regions, 3 scans, ROC, training, 4 averages, 1 candidate
+    assert len({image["alt"] for image in images}) == len(images) == 3 + 1 + 4 + 3 + 1 + 1 + 4 + 1
 
 
 def test_the_table_of_contents_leads_to_every_section(page) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 import mplhep
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -156,10 +157,11 @@ def _write_titles(axes: Axes, title: str, corner: str, width: float) -> None:
 
 def legend_columns(names: Sequence[str], width: float) -> int:
     """Give the largest number of columns in which a legend fits a width in inches."""
+    letters = [len(name) for name in names]
     for columns in range(len(names), 1, -1):
-        rows = math.ceil(len(names) / columns)
-        widest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
-        if sum(_LEGEND_LETTER * letters + _HANDLE for letters in widest) <= width:
+        # Matplotlib fills column by column; where they cannot be equal, the first ones are longer.
+        widest = [int(column.max()) for column in np.array_split(letters, columns)]
+        if sum(_LEGEND_LETTER * most + _HANDLE for most in widest) <= width:
             return columns
     return 1
 

@@ -129,30 +129,30 @@ def logarithmic_range(
     peaks.append(float(expected.max()))
     if data is not None and data.values().any():
         floors.append(0.4)
-        peaks.append(float(data.values().max()))
+        peaks.append(float(data.values().max() + np.sqrt(data.values().max()) + 1))
     top = max(peaks)
     if not top > 0:
         return 0.1, 10.0
-    return min(max(min(floors), top * 1e-9), top / 30), top
+    return min(max(min(floors), top * 1e-9), top / 100), top
 
 
 def ratio_range(comparison: Ratio) -> tuple[float, float, bool]:
     """Choose the range of a ratio panel, and whether it is logarithmic.
 
     The narrowest of three symmetric ranges that holds nine in ten of the well-measured bins; where none
-    does, a wider one that starts at zero, and a logarithmic one where data and simulation are far apart.
+    does, a wider one that starts at zero; and a logarithmic one where data and simulation are far apart.
     """
     with np.errstate(invalid="ignore"):
         precise = (comparison.value > 0) & (comparison.error.max(axis=0) < 0.5 * comparison.value)
     values = comparison.value[precise]
     if values.size == 0:
         return 0.0, 2.0, False
+    if not 1 / 3 < np.median(values) < 3:
+        return min(0.3, float(values.min()) / 3), max(3.0, 3 * float(values.max())), True
     for reach in (0.25, 0.5, 1.0):
         if np.mean(np.abs(values - 1) <= reach) >= 0.9:
             return 1 - reach, 1 + reach, False
-    if np.median(values) < 3:
-        return 0.0, min(5.0, 1.2 * float(np.quantile(values, 0.9))), False
-    return 0.3, 5 * float(values.max()), True
+    return 0.0, min(5.0, 1.2 * float(np.quantile(values, 0.9))), False
 
 
 def _stack(axes: Axes, backgrounds: Sequence[Component], simulation: Histogram) -> None:

@@ -21,6 +21,15 @@ from .spectra import folded, total
 from .wording import count, listed, measured, number, percent
 
 _LARGEST_CELLS = 4
+_SIGNIFICANCES = (
+    (
+        "asimov_with_background_uncertainty",
+        "Asimov significance",
+        ", the background known to its statistical uncertainty",
+    ),
+    ("asimov", "Asimov significance", ", the background known exactly"),
+    ("s_over_sqrt_b", "s / √b", ""),
+)
 
 
 def region_label(name: str) -> str:
@@ -137,11 +146,11 @@ def _undefined(findings: Findings, name: str, region: str) -> str:
 
 
 def scan_pictures(findings: Findings, signal: str) -> Iterator[Picture]:
-    """Draw Asimov significance and s/√b against the cut on MET, for every region and for MET alone."""
+    """Draw significances against the cut on MET, by region and for MET alone; the deciding one comes first."""
     scans: Mapping[str, Any] = findings.summary["signals"][signal]["scans"]
     colours = dict(zip(scans, ("black", *lines(len(scans) - 1)), strict=True))
     label, unit = quantity_label("met")
-    for key, ordinate in (("asimov", "Asimov significance"), ("s_over_sqrt_b", "s / √b")):
+    for key, ordinate, condition in _SIGNIFICANCES:
         curves = {
             name: Curve(
                 "MET alone" if name == INCLUSIVE else region_label(name),
@@ -159,9 +168,11 @@ def scan_pictures(findings: Findings, signal: str) -> Iterator[Picture]:
             minimum_background=findings.pipeline.regions.minimum_background,
             label=f"Smallest {label} [{unit}]",
             ordinate=ordinate,
+            wide=key == _SIGNIFICANCES[0][0],
             title=f"{findings.title}: {signal}",
             corner=corner(findings),
         )
+        what = f"{ordinate} of {signal}{condition}"
         peaks = [
             f"{curve.label} {number(float(np.nanmax(curve.y)))}"
             for curve in curves.values()
@@ -169,9 +180,9 @@ def scan_pictures(findings: Findings, signal: str) -> Iterator[Picture]:
         ]
         yield picture(
             figure,
-            f"{ordinate} of {signal} against a cut on MET. Largest values: {listed(peaks) or 'none'}. "
+            f"{what} against a cut on MET. Largest values: {listed(peaks) or 'none'}. "
             "Below, the background that each cut leaves.",
-            f"{ordinate} for {signal}, on test events. The dots mark the cuts that validation events chose.",
+            f"{what}, on test events. The dots mark the cuts that validation events chose.",
         )
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from ..search.filling import ERROR
 from ..search.regions import INCLUSIVE
-from .figures import region_label, score_label
+from .figures import region_label
 from .findings import Findings
 from .wording import count, listed, measured, number, observed, plural
 
+_BASELINES = {"met": "missing transverse momentum (MET)", "m_eff": "effective mass (m_eff)"}
 _AGREE = 2.0  # standard deviations within which two numbers are not called different
 
 
@@ -43,7 +44,7 @@ def _separation(signal: str, auc: Mapping[str, Any]) -> Iterator[str]:
     area = measured(error["value"], error["uncertainty"])
     sentence = f"For {signal}, the error alone reaches an AUC of {area} (0.5 is chance, 1 is perfect)"
     baselines = [
-        f"{measured(its['value'], its['uncertainty'])} by {score_label(name)} ({_compare(error, its)})"
+        f"{measured(its['value'], its['uncertainty'])} by {_BASELINES[name]} alone ({_compare(error, its)})"
         for name, its in auc.items()
         if name != ERROR and its["value"] is not None
     ]
@@ -60,7 +61,7 @@ def _compare(error: Mapping[str, float], baseline: Mapping[str, float]) -> str:
 def _significance(minimum_background: float, scans: Mapping[str, Any]) -> Iterator[str]:
     """Quote the region whose scan promised most on validation events, so that test events chose nothing."""
     promising = {
-        name: its["chosen"]["asimov"]
+        name: its["chosen"]["asimov_with_background_uncertainty"]
         for name, its in scans.items()
         if its["chosen"] is not None and name != INCLUSIVE
     }
@@ -91,7 +92,11 @@ def _quote(quoted: Mapping[str, Any]) -> str:
         return "too little background among the test events to quote a significance"
     z = measured(quoted["asimov"], quoted["asimov_uncertainty"])
     simple = measured(quoted["s_over_sqrt_b"], quoted["s_over_sqrt_b_uncertainty"])
-    return f"an Asimov significance of {z} (s/√b {simple})"
+    uncertain = number(quoted["asimov_with_background_uncertainty"])
+    return (
+        f"an Asimov significance of {z} if the background is known exactly, {uncertain} if it is known to "
+        f"the simulation's statistics (s/√b {simple})"
+    )
 
 
 def _data(findings: Findings) -> Iterator[str]:

@@ -39,6 +39,7 @@ def scan(
     ordinate: str,
     title: str = "",
     corner: str = "",
+    wide: bool = False,
 ) -> Figure:
     """Draw significance against a cut, above the background that each cut leaves.
 
@@ -52,8 +53,10 @@ def scan(
         Of the abscissa and of the upper panel.
     title, corner
         Above the axes, left and right.
+    wide
+        For the whole width of the page.
     """
-    figure = new_figure(9.2, 6.4)
+    figure = new_figure(9.2, 6.4) if wide else new_figure(6.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for curve in significance:
         _draw(upper, curve)

@@ -106,14 +106,16 @@ def _significance(findings: Findings) -> Iterator[Block]:
         return
     yield Text(
         "A cut on MET is scanned in every region; MET alone, without any region, is the baseline. The cut is "
-        "chosen where validation events promise the largest Asimov significance and quoted on test events, "
-        "which had no say. Nothing is quoted where fewer than "
-        f"{findings.pipeline.regions.minimum_background:g} background events are expected. Systematic "
-        "uncertainties are not included."
+        "chosen where validation events promise the largest Asimov significance with the background known to "
+        "its statistical uncertainty, and quoted on test events, which had no say. Nothing is quoted where "
+        f"fewer than {findings.pipeline.regions.minimum_background:g} background events are expected. "
+        "Systematic uncertainties are not included."
     )
     for signal, its in findings.summary["signals"].items():
         if its["scans"]:
-            yield Pictures(list(figures.scan_pictures(findings, signal)), wide=True)
+            first, *others = figures.scan_pictures(findings, signal)
+            yield Pictures([first], wide=True)
+            yield Pictures(others)
             yield tables.scans(findings, signal)
         else:
             yield Note(f"{signal}: MET was not computed, so there is nothing to scan.")
