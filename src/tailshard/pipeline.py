@@ -4,7 +4,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
 
     workdir/
       ledger.json     what exists and what made it
-      store/          events, sharded Zarr v3                     ingest, score
+      store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
       model/          model.pt, metrics.jsonl, tensorboard/       train
       results/        histograms, regions, summary, candidates    histogram
       report/         index.html, histograms.root                 report

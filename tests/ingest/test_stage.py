@@ -78,10 +78,10 @@ def test_an_event_can_be_found_in_its_ntuple(store: Path) -> None:
 
 
 def test_the_store_opens_with_zarr_and_with_xarray(store: Path) -> None:
-    group = zarr.open(store, mode="r")
+    group = zarr.open(store / "events.zarr", mode="r")
     assert group["zjets/rmm"].shape[1:] == (23, 23)
     assert group.attrs["pipeline"] == "demo"
-    dataset = xarray.open_zarr(store, group="zjets", consolidated=False)
+    dataset = xarray.open_zarr(store / "events.zarr", group="zjets", consolidated=False)
     assert dataset["rmm"].dims == ("event", "row", "column")
     assert dataset["m_ll"].attrs["units"] == "GeV"
     chosen = dataset["met"].where(dataset["split"] == 3)

@@ -6,7 +6,7 @@ from tailshard.errors import ProcessingError, StateError, StoreError, WorkdirErr
 from tailshard.search import score as module
 from tailshard.search.score import model_hash, score, score_slot, scored_with
 from tailshard.store.catalog import read_catalog
-from tailshard.store.layout import SPLITS
+from tailshard.store.layout import SPLITS, events_group
 from tailshard.store.read import ZarrReader, read_rows
 
 
@@ -25,9 +25,9 @@ def test_the_error_is_the_sum_of_squared_differences_of_every_cell(searched) -> 
 
 
 def test_the_array_says_what_it_is_and_which_model_made_it(searched) -> None:
-    array = zarr.open_array(searched.store, path="zjets/error", mode="r")
+    array = zarr.open_array(events_group(searched.store), path="zjets/error", mode="r")
     assert array.dtype == np.float32
-    assert array.shape == zarr.open_array(searched.store, path="zjets/rmm", mode="r").shape[:1]
+    assert array.shape == zarr.open_array(events_group(searched.store), path="zjets/rmm", mode="r").shape[:1]
     assert dict(array.attrs) == {
         "units": "1",
         "long_name": "reconstruction error",

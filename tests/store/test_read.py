@@ -34,7 +34,7 @@ def damaged(tmp_path, build_store) -> Path:
 
 
 def test_plain_zarr_opens_the_store(store):
-    root = zarr.open(store, mode="r")
+    root = zarr.open(store / "events.zarr", mode="r")
     rmm = root["ttbar/rmm"]
     assert rmm.metadata.dimension_names == ("event", "row", "column")
     assert rmm.shape == (128, 5, 5)
@@ -44,7 +44,7 @@ def test_plain_zarr_opens_the_store(store):
 
 
 def test_xarray_opens_a_channel_with_dimensions_and_units(store):
-    with xarray.open_zarr(store, group="ttbar", consolidated=False) as channel:
+    with xarray.open_zarr(store / "events.zarr", group="ttbar", consolidated=False) as channel:
         assert channel["rmm"].dims == ("event", "row", "column")
         assert channel["objects"].dims == ("event", "row", "component")
         assert channel["multiplicity"].dims == ("event", "type")
@@ -75,7 +75,7 @@ def test_codecs_carry_checksums(store):
     ids=["slot", "row", "over_a_chunk_boundary", "nothing", "over_a_slot_boundary", "second_slot"],
 )
 def test_rows_agree_with_zarr(store, start, stop):
-    group = zarr.open_group(store, path="ttbar", mode="r")
+    group = zarr.open_group(store / "events.zarr", path="ttbar", mode="r")
     rows = read_rows(store, "ttbar", ["rmm", "event_number"], start, stop)
     np.testing.assert_array_equal(rows["rmm"], group["rmm"][start:stop])
     np.testing.assert_array_equal(rows["rmm"][:, 0, 0], rows["event_number"])
@@ -119,7 +119,7 @@ def test_unknown_channel_cannot_be_opened(store):
 def test_flipped_bytes_are_never_read_as_data(damaged, name):
     stop = 1 if name == "statistics" else 64
     truth = ZarrReader(damaged).read("ttbar", name, 0, stop)
-    file = shard_file(damaged / "ttbar" / name, 0, truth.ndim)
+    file = shard_file(damaged / "events.zarr" / "ttbar" / name, 0, truth.ndim)
     good = file.read_bytes()
     places = range(0, len(good), max(1, len(good) // 60))
     harmless = 0
@@ -137,7 +137,7 @@ def test_flipped_bytes_are_never_read_as_data(damaged, name):
 
 
 def test_truncated_shard_is_damage(damaged):
-    file = damaged / "ttbar" / "rmm" / "c" / "0" / "0" / "0"
+    file = damaged / "events.zarr" / "ttbar" / "rmm" / "c" / "0" / "0" / "0"
     good = file.read_bytes()
     for length in (10, len(good) // 2, len(good) - 1):
         file.write_bytes(good[:length])
@@ -147,7 +147,7 @@ def test_truncated_shard_is_damage(damaged):
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["gone", "empty"])
 def test_shard_that_is_lost_is_not_read_as_zeros(damaged, damage):
-    damage(damaged / "ttbar" / "rmm" / "c" / "1" / "0" / "0")
+    damage(damaged / "events.zarr" / "ttbar" / "rmm" / "c" / "1" / "0" / "0")
     assert read_rows(damaged, "ttbar", ["rmm"], 0, 64)["rmm"].any()
     with pytest.raises(StoreError, match="slot 1 was not written; run tailshard ingest"):
         read_rows(damaged, "ttbar", ["rmm"], 60, 70)

@@ -410,7 +410,7 @@ def test_failure_in_the_reader_thread_reaches_the_consumer(store):
 
 def test_damage_reaches_the_consumer(tmp_path, build_store):
     build_store(tmp_path, {"ttbar": (64,)})
-    file = tmp_path / "ttbar" / "rmm" / "c" / "0" / "0" / "0"
+    file = tmp_path / "events.zarr" / "ttbar" / "rmm" / "c" / "0" / "0" / "0"
     content = bytearray(file.read_bytes())
     content[100] ^= 0xFF
     file.write_bytes(content)

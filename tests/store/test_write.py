@@ -135,8 +135,8 @@ def test_rewriting_with_fewer_rows_leaves_nothing_of_the_old_ones(store, geometr
     fewer = files(store)
     write_slot(store, "ttbar", 1, geometry, make_columns(64), make_splits(64))
     write_column(store, "ttbar", "error", 1, geometry, np.ones(64, np.float32))
-    (store / "ttbar" / "met" / "c" / "1.0123.partial").write_bytes(b"rubbish of a killed writer")
-    (store / "ttbar" / "rmm" / "c" / "1" / "0" / "0.0123.partial").write_bytes(b"rubbish")
+    (store / "events.zarr" / "ttbar" / "met" / "c" / "1.0123.partial").write_bytes(b"rubbish")
+    (store / "events.zarr" / "ttbar" / "rmm" / "c" / "1" / "0" / "0.0123.partial").write_bytes(b"rubbish")
     write_slot(store, "ttbar", 1, geometry, make_columns(9, 5), make_splits(9, 5))
     assert files(store) == fewer
 
@@ -145,9 +145,10 @@ def test_a_slot_is_one_file_in_every_array(store, geometry, make_columns, make_s
     empty = files(store)
     write_slot(store, "ttbar", 1, geometry, make_columns(64), make_splits(64))
     written = sorted(files(store).keys() - empty.keys())
-    arrays = sorted(name for name in zarr.open_group(store, path="ttbar").array_keys() if name != "error")
-    assert [file.split("/")[1] for file in written] == arrays
-    assert all(file.split("/")[2:4] == ["c", "1"] for file in written)
+    group = zarr.open_group(store / "events.zarr", path="ttbar")
+    arrays = sorted(name for name in group.array_keys() if name != "error")
+    assert [file.split("/")[2] for file in written] == arrays
+    assert all(file.split("/")[3:5] == ["c", "1"] for file in written)
 
 
 def test_a_slot_touches_no_file_of_another(store, geometry, make_columns, make_splits):
@@ -170,7 +171,7 @@ def test_unused_rows_are_not_stored(store, geometry, make_columns):
     # 9 rows: two chunks of 8 in a shard of 8 chunks; the shard index tells which chunks exist.
     columns = make_columns(9)
     write_slot(store, "ttbar", 0, geometry, columns, np.ones(9, np.uint8))
-    shard = (store / "ttbar" / "rmm" / "c" / "0" / "0" / "0").read_bytes()
+    shard = (store / "events.zarr" / "ttbar" / "rmm" / "c" / "0" / "0" / "0").read_bytes()
     index = np.frombuffer(shard[-4 - 8 * 16 : -4], "<u8").reshape(8, 2)
     assert (index != 2**64 - 1).all(axis=1).tolist() == [True, True] + 6 * [False]
 
@@ -179,8 +180,8 @@ def test_rows_of_nothing_but_fill_values_are_stored(store, geometry, make_column
     columns = make_columns(64)
     columns["rmm"][:] = 0
     write_slot(store, "ttbar", 0, geometry, columns, np.ones(64, np.uint8))
-    assert (store / "ttbar" / "rmm" / "c" / "0" / "0" / "0").exists()
-    assert (store / "ttbar" / "m_lll" / "c" / "0").exists()
+    assert (store / "events.zarr" / "ttbar" / "rmm" / "c" / "0" / "0" / "0").exists()
+    assert (store / "events.zarr" / "ttbar" / "m_lll" / "c" / "0").exists()
     assert not read_rows(store, "ttbar", ["rmm"], 0, 64)["rmm"].any()
 
 
@@ -236,7 +237,7 @@ def test_longer_and_shorter_arrays_keep_their_slots(store, geometry, quantities,
     write_slot(store, "ttbar", 0, geometry, make_columns(40), make_splits(40))
     before = files(store)
     create_arrays(store, {"ttbar": 5}, geometry, quantities, {"convention": "chekanov"})
-    assert zarr.open_array(store, path="ttbar/rmm", mode="r").shape == (5 * 64, 5, 5)
+    assert zarr.open_array(store / "events.zarr", path="ttbar/rmm", mode="r").shape == (5 * 64, 5, 5)
     write_slot(store, "ttbar", 4, geometry, make_columns(40), make_splits(40))
     create_arrays(store, {"ttbar": 3}, geometry, quantities, {"convention": "chekanov"})
     assert files(store) == before
@@ -244,12 +245,12 @@ def test_longer_and_shorter_arrays_keep_their_slots(store, geometry, quantities,
 
 def test_new_quantity_gets_its_array(store, geometry, quantities):
     create_arrays(store, {"ttbar": 3}, geometry, {**quantities, "h_t": ("GeV", "sum of jet pT")})
-    assert zarr.open_array(store, path="ttbar/h_t", mode="r").attrs["long_name"] == "sum of jet pT"
+    assert zarr.open_array(store / "events.zarr", path="ttbar/h_t", mode="r").attrs["long_name"] == "sum of jet pT"
 
 
 def test_channel_without_slots_can_be_created(tmp_path, geometry, quantities):
     create_arrays(tmp_path, {"ttbar": 0}, geometry, quantities)
-    assert zarr.open_array(tmp_path, path="ttbar/rmm", mode="r").shape == (0, 5, 5)
+    assert zarr.open_array(tmp_path / "events.zarr", path="ttbar/rmm", mode="r").shape == (0, 5, 5)
 
 
 @pytest.mark.parametrize("change", [{"slot": 128}, {"chunk": 16}, {"size": 7}], ids=str)
@@ -319,7 +320,7 @@ def test_writer_killed_at_any_moment_leaves_a_slot_that_can_be_written(
     for delay in np.linspace(0, 0.2, 10):
         writer = multiprocessing.get_context("spawn").Process(target=_write_again_and_again, args=task)
         writer.start()
-        while (store / "ttbar" / "rmm" / "c" / "1").exists() and writer.is_alive():
+        while (store / "events.zarr" / "ttbar" / "rmm" / "c" / "1").exists() and writer.is_alive():
             time.sleep(0.001)
         time.sleep(delay)
         writer.kill()

@@ -22,7 +22,7 @@ from ..config import Pipeline
 from ..errors import StoreError, WorkdirError
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
-from ..store.layout import Geometry
+from ..store.layout import Geometry, events_group
 from ..store.read import ZarrReader, open_channel
 from ..store.write import write_column
 from .filling import ERROR, require_finite
@@ -159,7 +159,7 @@ def _add(events: list[int]) -> int:
 
 
 def _name_model(store: Path, channel: str, digest: str | None) -> None:
-    attributes = zarr.open_array(store, path=f"{channel}/{ERROR}", mode="r+").attrs
+    attributes = zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+").attrs
     attributes.put({**attributes, MODEL: digest})
 
 

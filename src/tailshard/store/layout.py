@@ -175,6 +175,11 @@ def columns(geometry: Geometry, quantities: Mapping[str, tuple[str, str]]) -> di
     }
 
 
+def events_group(store: Path) -> Path:
+    """Zarr group of a store; nothing but Zarr lies in it, so that any Zarr reader lists it in peace."""
+    return Path(store) / "events.zarr"
+
+
 def shard_file(array: Path, index: int, dimensions: int) -> Path:
     """File of an array's slot: Zarr's default chunk key, for arrays cut along their first axis alone."""
     return array.joinpath("c", str(index), *["0"] * (dimensions - 1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from .catalog import Catalog, Slot
 from .cells import Statistics
-from .layout import SPLITS, shard_file
+from .layout import SPLITS, events_group, shard_file
 
 
 class RowReader(Protocol):
@@ -34,7 +34,7 @@ class ZarrReader:
     """Reads rows with the plain array interface of Zarr; checksums are verified by its codecs."""
 
     def __init__(self, store: Path) -> None:
-        self._store = Path(store)
+        self._store = events_group(store)
         self._arrays: dict[tuple[str, str], zarr.Array[Any]] = {}
 
     def read(
@@ -92,7 +92,7 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
         There is none.
     """
     try:
-        return zarr.open_group(store, path=channel, mode="r")
+        return zarr.open_group(events_group(store), path=channel, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 

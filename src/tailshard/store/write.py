@@ -23,7 +23,7 @@ from zarr.codecs import ZstdCodec
 
 from ..errors import StoreError
 from .cells import Statistics
-from .layout import SPLITS, Column, Geometry
+from .layout import SPLITS, Column, Geometry, events_group
 from .layout import columns as describe_columns
 
 _REQUIRED = ("rmm", "objects", "multiplicity", "weight", "run", "event_number", "entry")
@@ -65,7 +65,7 @@ def create_arrays(
     StoreError
         An array is there already with another geometry or type.
     """
-    root = zarr.open_group(store, mode="a")
+    root = zarr.open_group(events_group(store), mode="a")
     root.attrs.put(dict(attributes or {}))
     for channel, count in slots.items():
         group = root.require_group(channel)
@@ -218,14 +218,14 @@ def write_column(
         raise StoreError(f"channel '{channel}' of {store} has no array '{name}'; run tailshard ingest")
     if len(values) > geometry.slot or geometry.first_row(index) + len(values) > array.shape[0]:
         raise StoreError(f"{len(values)} rows do not fit slot {index} of {channel}/{name} in {store}")
-    _clear(Path(store) / channel / name, index)
+    _clear(events_group(store) / channel / name, index)
     if len(values):
         array[geometry.first_row(index) : geometry.first_row(index) + len(values)] = values
 
 
 def clear_slot(store: Path, channel: str, index: int) -> None:
     """Remove every file of a slot; its rows read as fill values afterwards."""
-    for metadata in sorted((Path(store) / channel).glob("*/zarr.json")):
+    for metadata in sorted((events_group(store) / channel).glob("*/zarr.json")):
         _clear(metadata.parent, index)
 
 
@@ -243,7 +243,7 @@ def _open_for_writing(store: Path, channel: str) -> dict[str, "zarr.Array[Any]"]
     # leaving the context, and so restoring the default, in between.
     with _OPENING, zarr.config.set({"array.write_empty_chunks": True}):
         try:
-            group = zarr.open_group(store, path=channel, mode="r+")
+            group = zarr.open_group(events_group(store), path=channel, mode="r+")
         except FileNotFoundError:
             raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
         return dict(group.arrays())
