@@ -25,6 +25,7 @@ STOREYS = (
     ("report",),
     ("ingest",),
     ("pipeline",),
+    ("verbs",),
     ("cli",),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

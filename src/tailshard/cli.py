@@ -1,23 +1,23 @@
-"""The verbs of tailshard, in the order they run.
+"""The verbs of tailshard, in the order they run: a thin face over `verbs`.
 
 Nothing heavy is imported at module level: ``tailshard --help`` answers at once.
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from .errors import TailshardError
 from .terminal import print_json, print_table, progress_bars
 
-if TYPE_CHECKING:
-    from .pipeline import Search
-
+Json = dict[str, Any]
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
 WORKDIR = click.option(
@@ -35,6 +35,7 @@ CLUSTER = click.option(
 WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask workers; overrides the profile.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
+FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
 EVENTS = click.option(
     "--events",
     type=click.IntRange(min=1000),
@@ -42,62 +43,7 @@ EVENTS = click.option(
     show_default=True,
     help="Simulated background events.",
 )
-FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
-
-
-def _answers(command: Command) -> Command:
-    """Print what a command returns with `show`, or as JSON; print a user's error and exit with 1."""
-
-    @JSON
-    @wraps(command)
-    def answered(*arguments: Any, as_json: bool, **options: Any) -> None:
-        try:
-            result, show = command(*arguments, **options)
-        except TailshardError as error:
-            if as_json:
-                print_json({"ok": False, "error": {"type": type(error).__name__, "message": str(error)}})
-            click.secho(f"error: {error}", fg="red", err=True)
-            sys.exit(1)
-        if as_json:
-            print_json({"ok": True, "result": result})
-        else:
-            show(result)
-
-    return answered
-
-
-def _takes_search(command: Command) -> Command:
-    """Turn the common options into the `Search` that a command takes first."""
-
-    @PIPELINE
-    @WORKDIR
-    @DATA_ROOT
-    @SET
-    @CLUSTER
-    @WORKERS
-    @_answers
-    @wraps(command)
-    def with_search(
-        pipeline: Path,
-        workdir: Path | None,
-        data_root: str | None,
-        overrides: tuple[str, ...],
-        cluster: Path | None,
-        workers: int | None,
-        strict: bool = False,
-        **options: Any,
-    ) -> Any:
-        from .launch import load_profile
-        from .pipeline import Search
-        from .pipeline_files import load
-
-        loaded = load(pipeline, overrides, data_root)
-        workdir = workdir or Path("tailshard-work") / loaded.name
-        with progress_bars() as progress:
-            search = Search(loaded, workdir, load_profile(cluster, workers), progress, strict)
-            return command(search, **options)
-
-    return with_search
+COMMON = (PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS)
 
 
 class _InOrder(click.Group):
@@ -117,139 +63,75 @@ def main() -> None:
     """
 
 
-def _stage(name: str, summary: str, *options: Callable[[Command], Command]) -> None:
-    def verb(search: "Search", force: bool) -> Any:
-        return _outcomes(search, [search.perform(name, force=force)]), _show_outcomes
+def _verb(*options: Option, progress: bool = True) -> Callable[[Command], Command]:
+    """Make a command of the verb of the same name; the decorated function shows its result."""
 
-    command = _takes_search(FORCE(verb))
-    for option in options:
-        command = option(command)
-    main.command(name, help=summary)(command)
+    def decorate(show: Callable[[Json], None]) -> Command:
+        @wraps(show)
+        def command(as_json: bool, **arguments: Any) -> None:
+            try:
+                with progress_bars() as bars:
+                    # Imported here, and by name, to keep the start of the program light.
+                    verb = getattr(importlib.import_module("tailshard.verbs"), show.__name__)
+                    result = verb(**arguments, **({"progress": bars} if progress else {}))
+            except TailshardError as error:
+                if as_json:
+                    print_json({"ok": False, "error": {"type": type(error).__name__, "message": str(error)}})
+                click.secho(f"error: {error}", fg="red", err=True)
+                sys.exit(1)
+            if as_json:
+                print_json({"ok": True, "result": result})
+            else:
+                show(result)
+
+        every: tuple[Option, ...] = (*options, JSON)
+        decorated: Command = command
+        for option in reversed(every):
+            decorated = option(decorated)
+        return main.command()(decorated)
+
+    return decorate
 
 
-_stage("ingest", "Read ntuples, select events and write the shard store.", STRICT)
-_stage("train", "Train the autoencoder on the store.")
-_stage("score", "Write the reconstruction error of every event.")
-_stage("histogram", "Reduce errors and weights to histograms, regions and significances.")
-_stage("report", "Write the page, figures and files for physicists.")
+@_verb(*COMMON, STRICT, FORCE)
+def ingest(result: Json) -> None:
+    """Read ntuples, select events and write the shard store."""
+    _show_stages(result)
 
 
-@main.command()
-@STRICT
-@_takes_search
-def run(search: "Search") -> Any:
+@_verb(*COMMON, FORCE)
+def train(result: Json) -> None:
+    """Train the autoencoder on the store."""
+    _show_stages(result)
+
+
+@_verb(*COMMON, FORCE)
+def score(result: Json) -> None:
+    """Write the reconstruction error of every event."""
+    _show_stages(result)
+
+
+@_verb(*COMMON, FORCE)
+def histogram(result: Json) -> None:
+    """Reduce errors to histograms, regions and significances."""
+    _show_stages(result)
+
+
+@_verb(*COMMON, FORCE)
+def report(result: Json) -> None:
+    """Write the page, figures and files for physicists."""
+    _show_stages(result)
+
+
+@_verb(*COMMON, STRICT)
+def run(result: Json) -> None:
     """Make whatever is missing or stale, from ntuples to report."""
-    return _outcomes(search, search.perform_all()), _show_outcomes
+    _show_stages(result)
 
 
-@main.command()
-@_takes_search
-def plan(search: "Search") -> Any:
-    """Show files, partitions, slots, bytes and memory, and run nothing."""
-    from .ingest.plan import plan
-
-    return plan(search.pipeline), _show_plan
-
-
-@main.command()
-@_takes_search
-def status(search: "Search") -> Any:
-    """Show what exists, what is stale, and why."""
-    states = search.states()
-    stages = [
-        {
-            "stage": state.stage,
-            "state": "current" if state.current else "stale" if state.exists else "missing",
-            "reasons": list(state.reasons),
-            "made": (state.made or {}).get("time"),
-        }
-        for state in states
-    ]
-    quarantine = (states[0].result or {}).get("quarantine", [])
-    return {"workdir": str(search.workdir), "stages": stages, "quarantine": quarantine}, _show_status
-
-
-@main.command()
-@PIPELINE
-@DATA_ROOT
-@SET
-@_answers
-def validate(pipeline: Path, data_root: str | None, overrides: tuple[str, ...]) -> Any:
-    """Check a pipeline file and the inputs it names."""
-    from .errors import InputError
-    from .ingest.plan import plan
-    from .pipeline_files import load
-
-    loaded = load(pipeline, overrides, data_root)
-    result = plan(loaded)
-    if result["quarantine"]:
-        problems = "\n".join(
-            f"  {row['dataset']}: {row['url']}: {row['reason']}" for row in result["quarantine"]
-        )
-        raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
-    return {"pipeline": loaded.name, "files": len(result["files"])}, lambda answer: click.echo(
-        f"{pipeline}: good; {answer['files']} input files can be read"
-    )
-
-
-@main.command()
-@click.option("--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True)
-@EVENTS
-@SET
-@WORKERS
-@_answers
-def demo(workdir: Path, events: int, overrides: tuple[str, ...], workers: int | None) -> Any:
-    """Make toy ntuples and search them: the whole street in a few minutes."""
-    from .launch import load_profile
-    from .pipeline import Search
-    from .pipeline_files import load, shipped
-    from .toys import make_toys
-
-    with progress_bars() as progress:
-        folder = workdir / "toys"
-        progress(f"toy ntuples in {folder}", 0, 0)
-        make_toys(folder, events=events)
-        loaded = load(shipped("demo"), overrides, str(folder))
-        search = Search(loaded, workdir, load_profile(None, workers), progress)
-        return _outcomes(search, search.perform_all()), _show_outcomes
-
-
-@main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@EVENTS
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
-@_answers
-def toys(folder: Path, events: int, seed: int) -> Any:
-    """Write toy ntuples with known truth into FOLDER."""
-    from dataclasses import asdict
-
-    from .toys import make_toys
-
-    truth = make_toys(folder, events=events, seed=seed)
-    return asdict(truth), lambda _: click.echo(f"toy ntuples and their truth.json are in {folder}")
-
-
-def _outcomes(search: "Search", outcomes: list[Any]) -> dict[str, Any]:
-    return {
-        "pipeline": search.pipeline.name,
-        "workdir": str(search.workdir),
-        "stages": {outcome.stage: {"did": outcome.did, **outcome.result} for outcome in outcomes},
-    }
-
-
-def _show_outcomes(result: dict[str, Any]) -> None:
-    stages = result["stages"]
-    for name, stage in stages.items():
-        click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
-    if quarantine := stages.get("ingest", {}).get("quarantine"):
-        click.secho(f"{len(quarantine)} inputs are in quarantine and were not read:", fg="yellow")
-        for row in quarantine:
-            click.echo(f"  {row['dataset']}: {row['url']}: {row['reason']}")
-    if "report" in stages:
-        click.echo(f"Open the report: {stages['report']['page']}")
-
-
-def _show_plan(result: dict[str, Any]) -> None:
+@_verb(*COMMON)
+def plan(result: Json) -> None:
+    """Show files, slots, bytes and memory, and run nothing."""
     print_table(
         f"Plan of {result['pipeline']}",
         ("dataset", "channel", "files", "entries", "partitions"),
@@ -260,18 +142,68 @@ def _show_plan(result: dict[str, Any]) -> None:
     )
     for what, text in result["estimates"].items():
         click.echo(f"{what}: {text}")
-    for row in result["quarantine"]:
-        click.secho(f"cannot be read: {row['dataset']}: {row['url']}: {row['reason']}", fg="yellow")
+    _show_quarantine(result["quarantine"], "cannot be read")
 
 
-def _show_status(result: dict[str, Any]) -> None:
+@_verb(*COMMON)
+def status(result: Json) -> None:
+    """Show what exists, what is stale, and why."""
     print_table(
         f"Outputs in {result['workdir']}",
         ("stage", "state", "made", "why"),
         [
-            (row["stage"], row["state"], row["made"] or "", "; ".join(row["reasons"]))
+            (row["stage"], row["state"], row["made"] or "", _shortened(row["reasons"]))
             for row in result["stages"]
         ],
     )
-    for row in result["quarantine"]:
-        click.secho(f"in quarantine: {row['dataset']}: {row['url']}: {row['reason']}", fg="yellow")
+    _show_quarantine(result["quarantine"], "in quarantine")
+
+
+@_verb(PIPELINE, DATA_ROOT, SET, progress=False)
+def validate(result: Json) -> None:
+    """Check a pipeline file and the inputs it names."""
+    click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")
+
+
+@_verb(
+    click.option(
+        "--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True
+    ),
+    EVENTS,
+    SET,
+    WORKERS,
+)
+def demo(result: Json) -> None:
+    """Search toy ntuples: the whole street in a few minutes."""
+    _show_stages(result)
+
+
+@_verb(
+    click.argument("folder", type=click.Path(path_type=Path)),
+    EVENTS,
+    click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True),
+)
+def toys(result: Json) -> None:
+    """Write toy ntuples with known truth into FOLDER."""
+    files = sum(len(sample["files"]) for sample in result["samples"].values())
+    click.echo(f"{files} toy ntuples, and their truth in truth.json")
+
+
+def _show_stages(result: Json) -> None:
+    stages = result["stages"]
+    for name, stage in stages.items():
+        click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
+    _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
+    if "report" in stages:
+        click.echo(f"Open the report: {stages['report']['page']}")
+
+
+def _shortened(reasons: list[str], most: int = 3) -> str:
+    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
+    return "; ".join([*reasons[:most], *more])
+
+
+def _show_quarantine(rows: list[Json], what: str) -> None:
+    for row in rows:
+        entries = "" if row["start"] is None else f", entries {row['start']} to {row['stop']}"
+        click.secho(f"{what}: {row['dataset']}: {row['url']}{entries}: {row['reason']}", fg="yellow")

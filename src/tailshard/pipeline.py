@@ -10,6 +10,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
       report/         index.html, histograms.root                 report
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -176,8 +177,17 @@ class Search:
 
     # -- doing it --------------------------------------------------------------------------------
 
-    def perform(self, stage: str, force: bool = False) -> StageOutcome:
+    def perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
         """Make the output of one stage unless it is current.
+
+        Parameters
+        ----------
+        stage
+            One of `STAGES`.
+        force
+            Make it anew even if it is current.
+        retry
+            Try inputs in quarantine again, though nothing else is stale.
 
         Raises
         ------
@@ -185,14 +195,14 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, force)
+            return self._perform(stage, force, retry)
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order."""
         with locked(self.workdir):
-            return [self._perform(stage, force=False) for stage in STAGES]
+            return [self._perform(stage) for stage in STAGES]
 
-    def _perform(self, stage: str, force: bool) -> StageOutcome:
+    def _perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
         states = {state.stage: state for state in self.states()}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
@@ -201,11 +211,18 @@ class Search:
                     f"Run 'tailshard {earlier}' first, or 'tailshard run' for everything that is stale"
                 )
         state = states[stage]
-        if state.current and not force:
-            assert state.result is not None
-            self._refuse_quarantine(stage, state.result)
-            return StageOutcome(stage, False, state.result)
+        if state.current and state.result is not None and not force:
+            quarantine = state.result.get("quarantine")
+            if not (retry and quarantine):
+                if self.strict and quarantine:
+                    raise InputError(
+                        f"{len(quarantine)} inputs of the store are in quarantine, and --strict forbids "
+                        "that; mend them, then run 'tailshard ingest'"
+                    )
+                return StageOutcome(stage, False, state.result)
         self.ledger.forget(stage)
+        if force and stage == "ingest":
+            shutil.rmtree(self.store, ignore_errors=True)
         do: dict[str, Callable[[], Mapping[str, Any]]] = {
             "ingest": self._ingest,
             "train": self._train,
@@ -222,13 +239,6 @@ class Search:
         with dask_client(self.profile) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             yield client
-
-    def _refuse_quarantine(self, stage: str, result: Mapping[str, Any]) -> None:
-        if stage == "ingest" and self.strict and result["quarantine"]:
-            raise InputError(
-                "the store was made without inputs that are in quarantine, and --strict forbids that: "
-                + "; ".join(f"{row['url']}: {row['reason']}" for row in result["quarantine"])
-            )
 
     def _ingest(self) -> Mapping[str, Any]:
         from .ingest.stage import ingest

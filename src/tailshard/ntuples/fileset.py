@@ -11,6 +11,7 @@ file must not stop thousands of good ones. `inspect` runs inside Dask workers.
 """
 
 import glob
+import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -140,7 +141,7 @@ def _join(root: str, pattern: str) -> str:
 def _matches(pattern: str) -> list[str]:
     pattern = pattern.removeprefix("file://")
     if "://" not in pattern:
-        path = str(Path(pattern).expanduser().absolute())
+        path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
         if not glob.has_magic(path):
             return [path]
         return glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob would find hidden files too
