@@ -108,7 +108,7 @@ def test_text_from_outside_is_escaped(page, out) -> None:
 
 def test_the_page_holds_numbers_of_the_summary(page, findings) -> None:
     assert findings.candidates.num_rows == 45
-    assert "The 45 most anomalous data events (5 %)" in page.text
+    assert "the most anomalous 5 % of the data, 45 events." in page.text
     for row in findings.candidates.slice(0, 20).to_pylist():
         assert str(row["event_number"]) in page.text
     assert "0123456789abcdef" in page.text
@@ -125,7 +125,11 @@ def test_what_does_not_apply_is_said_in_a_line(poor_page) -> None:
     assert "There is no data in this pipeline: the figures show simulation alone." in poor_page.text
     assert "There is no data in this pipeline, and so there are no candidates." in poor_page.text
     assert poor_page.text.count("No signal sample is named in this pipeline") == 3
-    assert "Mass of the three leading leptons in all selected events: nothing to draw" in poor_page.text
+    assert "m_lll is not drawn in the regions: no selected event has it" in poor_page.text
+    assert (
+        "Invariant mass of the three leading leptons in all selected events: nothing to draw"
+        in poor_page.text
+    )
     # 2 observables, error, MET in 2 regions, training, 1 average
     assert len(poor_page.of("img")) == 2 + 1 + 2 + 1 + 1
 

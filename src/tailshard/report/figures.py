@@ -70,21 +70,18 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
     """Draw one quantity in one region, or say that there is nothing to draw."""
     backgrounds = _components(findings, "background", name, region)
     signals = _components(findings, "signal", name, region)
-    observed = [
-        folded(findings.spectrum(name, channel, region)) for channel in findings.pipeline.channels_of("data")
-    ]
-    data = total(observed) if observed else None
-    quantity = _words(findings, name)
+    observed = [part.histogram for part in _components(findings, "data", name, region)]
+    where = " in all selected events" if region == INCLUSIVE else f" in the region {region_label(region)}"
+    what = f"{_words(findings, name)}{where}"
     drawn = [*(part.histogram for part in (*backgrounds, *signals)), *observed]
-    inside = " in all selected events" if region == INCLUSIVE else f" in the region {region_label(region)}"
     if not any(spectrum.values().any() for spectrum in drawn):
-        return Note(f"{_capitalised(quantity)}{inside}: nothing to draw, no event has it.")
+        return Note(f"{_capitalised(what)}: nothing to draw, no event has it.")
     label, unit = quantity_label(name)
     cuts = _cuts(findings) if name == ERROR else {}
     figure = distribution(
         backgrounds,
         signals,
-        data,
+        total(observed) if observed else None,
         label=label,
         unit=unit,
         title=findings.title if region == INCLUSIVE else region_label(region),
@@ -92,20 +89,20 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         cuts=cuts,
         wide=name == ERROR,
     )
-    words = [f"Stacked histogram of {quantity}{inside}: {listed([part.label for part in backgrounds])}."]
+    words = [f"Stacked histogram of {what}: {listed([part.label for part in backgrounds])}."]
     if signals:
         words.append(f"Signal as lines: {listed([part.label for part in signals])}.")
-    if data is not None:
+    if observed:
         words.append("Data as points, and their ratio to the simulation below.")
     if cuts:
         words.append(f"Thresholds at {listed([f'{cut:.2f} ({name})' for name, cut in cuts.items()])}.")
-    return picture(
-        figure, " ".join(words), f"{_capitalised(quantity)}{inside}.{_undefined(findings, name, region)}"
-    )
+    return picture(figure, " ".join(words), f"{_capitalised(what)}.{_undefined(findings, name, region)}")
 
 
 def _words(findings: Findings, name: str) -> str:
-    """Describe a quantity as the store does, without its unit."""
+    """Describe a quantity in plain words, without its unit."""
+    if name in QUANTITIES:
+        return QUANTITIES[name].description
     label = str(findings.histograms[name].axes[-1].label)
     return label.rpartition(" [")[0] or label
 
@@ -146,7 +143,7 @@ def _undefined(findings: Findings, name: str, region: str) -> str:
 
 
 def scan_pictures(findings: Findings, signal: str) -> Iterator[Picture]:
-    """Draw significances against the cut on MET, by region and for MET alone; the deciding one comes first."""
+    """Draw significances against the cut on MET, by region and for MET alone, the deciding one first."""
     scans: Mapping[str, Any] = findings.summary["signals"][signal]["scans"]
     colours = dict(zip(scans, ("black", *lines(len(scans) - 1)), strict=True))
     label, unit = quantity_label("met")
@@ -236,14 +233,14 @@ def average_pictures(findings: Findings) -> Iterator[Picture]:
     """Draw the average matrix of every channel, on one colour scale."""
     limits = _limits(list(findings.averages.values()))
     for channel, cells in findings.averages.items():
-        kind = findings.pipeline.channels[channel]
+        its = findings.summary["channels"][channel]
         figure = plots.matrix(
             cells, findings.rows, limits=limits, label=f"mean of the cell {_units(findings)}", title=channel
         )
         yield picture(
             figure,
             f"Average rapidity-mass matrix of {channel}. Largest cells: {_largest(findings, cells)}.",
-            f"{channel} ({kind}).",
+            f"{channel}: {count(sum(its['events'].values()))} {its['kind']} events.",
         )
 
 

@@ -70,6 +70,13 @@ class Findings:
         """Of page and figures."""
         return self.pipeline.report.title or self.pipeline.name
 
+    def exists(self, name: str) -> bool:
+        """Tell whether a quantity was histogrammed for any event at all."""
+        if name not in self.histograms:
+            return False
+        contents: Any = self.histograms[name].view(flow=True)
+        return bool(contents["variance"].any())
+
     def spectrum(self, name: str, channel: str, region: str | None = None) -> Histogram:
         """Give a channel's spectrum as yields are quoted: its splits, scaled to the luminosity."""
         its = self.summary["channels"][channel]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from .canvas import DOTTED, SOLID, STYLE, finish, new_figure
+from .canvas import DOTTED, HALO, SOLID, STYLE, finish, new_figure
 
 
 class Curve(NamedTuple):
@@ -79,6 +79,7 @@ def scan(
             textcoords="offset points",
             va="top",
             fontsize=10.5,
+            path_effects=HALO,
         )
     lower.set_xlim(*_filled_range(significance))
     lower.set_xlabel(label)
@@ -154,7 +155,7 @@ def matrix(
     title, corner
         Above the axes, left and right.
     """
-    figure = new_figure(7.2, 6.4)
+    figure = new_figure(7.2, 6.25)
     axes = figure.add_subplot()
     low, high = limits
     negative = bool((values < 0).any())
@@ -174,7 +175,7 @@ def matrix(
         if kinds[place] != kinds[place - 1]:
             axes.axhline(place - 0.5, color="#888888", linewidth=0.7)
             axes.axvline(place - 0.5, color="#888888", linewidth=0.7)
-    finish(figure, axes, title, corner, bottom=0.95, right=0.85)
+    finish(figure, axes, title, corner, bottom=0.85, right=0.85)
     return figure
 
 

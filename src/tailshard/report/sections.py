@@ -10,7 +10,7 @@ from ..search.filling import ERROR
 from . import figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .findings import Findings
-from .wording import count
+from .wording import plural
 
 _NO_DATA = "There is no data in this pipeline"
 _NO_SIGNAL = "No signal sample is named in this pipeline, so there is nothing to show here."
@@ -90,14 +90,16 @@ def _regions(findings: Findings) -> Iterator[Block]:
         yield tables.signal_in_regions(findings, signal)
     if not findings.summary["signals"]:
         yield Note(_NO_SIGNAL)
-    drawn = [name for name in ("met", "m_lll") if name in findings.histograms]
-    for region in findings.summary["regions"][1:]:
-        yield from _pictures_and_notes(
-            figures.spectrum_picture(findings, name, region["name"]) for name in drawn
-        )
+    regions = [region["name"] for region in findings.summary["regions"][1:]]
+    drawn = [name for name in ("met", "m_lll") if findings.exists(name)]
+    yield from _pictures_and_notes(
+        figures.spectrum_picture(findings, name, region) for region in regions for name in drawn
+    )
     for name in ("met", "m_lll"):
         if name not in drawn:
-            yield Note(f"{name} is not among the histograms of this pipeline, so it is not drawn.")
+            yield Note(
+                f"{name} is not drawn in the regions: no selected event has it, or it was not asked for."
+            )
 
 
 def _significance(findings: Findings) -> Iterator[Block]:
@@ -164,10 +166,10 @@ def _candidates(findings: Findings) -> Iterator[Block]:
         return
     rows = table.slice(0, tables.CANDIDATES_SHOWN).to_pylist()
     yield Text(
-        f"The {count(facts['count'])} data events with the largest errors ({100 * facts['fraction']:g} % of "
-        "all) are in candidates.parquet and candidates.csv with their identity, kinematics and error; the "
-        f"first {len(rows)} are below. That the network cannot reconstruct an event has instrumental causes "
-        "more often than new physics."
+        f"The {100 * facts['fraction']:g} % of the data with the largest errors, "
+        f"{plural(facts['count'], 'event')}, are in candidates.parquet and candidates.csv with identity, "
+        f"kinematics and error; the first {len(rows)} are below. That the network cannot reconstruct an "
+        "event has instrumental causes more often than new physics."
     )
     yield tables.candidates(findings, rows)
     if findings.displays:

@@ -11,10 +11,10 @@ from ..store.layout import SPLITS
 from .blocks import Table
 from .figures import quantity_label, quantity_name, region_label, score_label
 from .findings import Findings
-from .wording import NOTHING, count, measured, number, observed, percent, plural
+from .wording import NOTHING, count, fixed, measured, number, observed, percent, plural
 
 CANDIDATES_SHOWN = 20
-_CHANNELS_IN_A_TABLE = 4  # of a cutflow, which has two columns for each
+_CUTFLOW_COLUMNS = 10
 _BACKGROUND_EFFICIENCIES = (0.1, 0.01, 0.001, 0.0001)
 _SIGNIFICANCES = ("s/√b", "Asimov", "Asimov, background uncertain")
 
@@ -47,18 +47,25 @@ def cutflows(findings: Findings) -> Iterator[Table]:
     """List the events left after each cut, raw and weighted, a few channels in each table."""
     channels = findings.summary["channels"]
     steps = max(([step["name"] for step in its["cutflow"]] for its in channels.values()), key=len)
-    for names in _in_groups(list(channels), _CHANNELS_IN_A_TABLE):
-        header, columns = ["After"], []
-        for name in names:
-            cutflow = channels[name]["cutflow"]
-            simulated = channels[name]["kind"] != "data"
-            header.append(f"{name}, raw" if simulated else name)
-            columns.append({step["name"]: count(step["raw"]) for step in cutflow})
-            if simulated:
-                header.append("weighted")
-                columns.append({step["name"]: number(step["weighted"], 4) for step in cutflow})
-        rows = [[step, *(column.get(step, NOTHING) for column in columns)] for step in steps]
-        yield Table("Events left after each cut", header, rows)
+    header, columns = ["After"], [steps]
+    for name, its in channels.items():
+        simulated = its["kind"] != "data"
+        if len(header) + 1 + simulated > _CUTFLOW_COLUMNS:
+            yield _cutflow(header, columns)
+            header, columns = ["After"], [steps]
+        raw = {step["name"]: count(step["raw"]) for step in its["cutflow"]}
+        header.append(f"{name}, raw" if simulated else name)
+        columns.append([raw.get(step, NOTHING) for step in steps])
+        if simulated:
+            weighted = {step["name"]: number(step["weighted"], 4) for step in its["cutflow"]}
+            header.append("weighted")
+            columns.append([weighted.get(step, NOTHING) for step in steps])
+    yield _cutflow(header, columns)
+
+
+def _cutflow(header: list[str], columns: list[list[str]]) -> Table:
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return Table("Events left after each cut", header, rows)
 
 
 def regions(findings: Findings) -> Table:
@@ -169,7 +176,7 @@ def candidates(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Table:
             row["channel"],
             str(row["run"]),
             str(row["event_number"]),
-            number(row["log10_error"]),
+            fixed(row["log10_error"], 3),
             *(_kinematic(row[name], unit) for name, unit in units.items()),
         ]
         for rank, row in enumerate(rows, start=1)
@@ -223,7 +230,3 @@ def _kinematic(value: float | None, unit: str) -> str:
     if value is None:
         return NOTHING
     return f"{value:.3g}" if unit == "1" else number(value, 4)
-
-
-def _in_groups(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))

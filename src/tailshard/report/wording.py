@@ -16,8 +16,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "0"
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))  # of the rounded number
     if not -3 <= exponent < 7:
-        return f"{_fixed(value / 10**exponent, digits - 1)} × 10{str(exponent).translate(_SUPERSCRIPT)}"
-    return _fixed(value, max(0, digits - 1 - exponent))
+        return f"{fixed(value / 10**exponent, digits - 1)} × 10{str(exponent).translate(_SUPERSCRIPT)}"
+    return fixed(value, max(0, digits - 1 - exponent))
 
 
 def measured(value: float | None, uncertainty: float | None) -> str:
@@ -30,7 +30,7 @@ def measured(value: float | None, uncertainty: float | None) -> str:
         inside = measured(value / power, uncertainty / power)
         return f"({inside}) × 10{str(exponent).translate(_SUPERSCRIPT)}"
     decimals = max(0, 1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))))
-    return f"{_fixed(value, decimals)} ± {_fixed(uncertainty, decimals)}"
+    return f"{fixed(value, decimals)} ± {fixed(uncertainty, decimals)}"
 
 
 def observed(value: float | None) -> str:
@@ -40,7 +40,7 @@ def observed(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     """Write a whole number."""
-    return NOTHING if value is None else _fixed(value, 0)
+    return NOTHING if value is None else fixed(value, 0)
 
 
 def percent(share: float | None, digits: int = 3) -> str:
@@ -58,6 +58,7 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _fixed(value: float, decimals: int) -> str:
+def fixed(value: float, decimals: int) -> str:
+    """Write a number with a fixed number of decimals."""
     text = f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−")
     return text[1:] if text.startswith("−") and not text.strip("−0.") else text
