@@ -6,6 +6,11 @@ import pytest
 from tailshard.report.headline import headline
 
 
+def said(findings) -> str:
+    """The headline, with ordinary spaces."""
+    return headline(findings).replace("\u00a0", " ").replace("\u202f", "")
+
+
 def changed(findings, **summary: Any):
     return dataclasses.replace(findings, summary={**findings.summary, **summary})
 
@@ -35,7 +40,7 @@ def quoted(asimov: float | None, cut: float = 100.0) -> dict:
 )
 def test_the_error_is_compared_with_met_alone_within_uncertainties(findings, met, verdict) -> None:
     auc = {"error": {"value": 0.9, "uncertainty": 0.01}, "met": {"value": met, "uncertainty": 0.01}}
-    words = headline(with_signal(findings, auc=auc))
+    words = said(with_signal(findings, auc=auc))
     assert (
         f"an AUC of 0.900 ± 0.010 (0.5 is chance, 1 is perfect), to be set beside {met:.3f} ± 0.010" in words
     )
@@ -49,7 +54,7 @@ def test_the_quoted_region_is_the_one_that_validation_events_promise_most_for(fi
         "promising": {"chosen": quoted(3.0), "quoted": quoted(1.5, cut=120.0)},
         "empty": {"chosen": None, "quoted": None},
     }
-    words = headline(with_signal(findings, scans=scans))
+    words = said(with_signal(findings, scans=scans))
     assert (
         "In the region 'promising' with MET of at least 120 GeV, both chosen on validation events, the test "
         "events give 3.00 ± 0.25 signal over 2.00 ± 0.50 background events: an Asimov significance of "
@@ -62,36 +67,36 @@ def test_the_quoted_region_is_the_one_that_validation_events_promise_most_for(fi
 
 def test_a_cut_that_leaves_too_little_in_the_test_events_is_not_quoted(findings) -> None:
     scans = {"tail": {"chosen": quoted(3.0), "quoted": quoted(None)}}
-    assert "too little background among the test events" in headline(with_signal(findings, scans=scans))
+    assert "too little background among the test events" in said(with_signal(findings, scans=scans))
 
 
 def test_no_cut_with_enough_background_gives_no_significance(findings) -> None:
     scans = {"tail": {"chosen": None, "quoted": None}, "inclusive": {"chosen": None, "quoted": None}}
-    assert "No cut in any region leaves 2 expected background events" in headline(
+    assert "No cut in any region leaves 2 expected background events" in said(
         with_signal(findings, scans=scans)
     )
 
 
 def test_too_few_events_give_no_auc(findings) -> None:
     auc = {"error": {"value": None, "uncertainty": None}}
-    assert "Too few events of resonance were selected" in headline(with_signal(findings, auc=auc, scans={}))
+    assert "Too few events of resonance were selected" in said(with_signal(findings, auc=auc, scans={}))
 
 
 @pytest.mark.parametrize(("observed", "warned"), [(100.0, False), (1000.0, True), (10.0, True)])
 def test_data_that_the_simulation_does_not_describe_is_said_to_be_so(findings, observed, warned) -> None:
     inclusive = findings.summary["regions"][0]
     inclusive = {**inclusive, "data": observed, "background": {"value": 120.0, "uncertainty": 3.0}}
-    words = headline(changed(findings, regions=[inclusive]))
-    assert f"{observed:.0f} data events" in words.replace("\u202f", "")
+    words = said(changed(findings, regions=[inclusive]))
+    assert f"{observed:.0f} data events" in words
     assert ("do not describe the data" in words) is warned
 
 
 def test_quarantine_is_mentioned_only_if_something_is_in_it(findings) -> None:
-    assert "1 input could not be read" in headline(findings)
-    assert "could not be read" not in headline(changed(findings, quarantine=[]))
+    assert "1 input could not be read" in said(findings)
+    assert "could not be read" not in said(changed(findings, quarantine=[]))
 
 
 def test_a_search_without_signal_and_data_says_so(poor_findings) -> None:
-    words = headline(poor_findings)
+    words = said(poor_findings)
     assert "No signal sample is named, so no AUC and no significance is quoted." in words
     assert "There is no data in this pipeline, and so no candidates." in words

@@ -64,7 +64,9 @@ def test_efficiencies_are_read_off_the_roc_curve(findings) -> None:
     roc = {"background_efficiency": [0, 0.05, 0.15, 1], "signal_efficiency": [0, 0.2, 0.4, 1]}
     signals = {"new": {"roc": {"error": roc}, "auc": {"error": {"value": 0.8, "uncertainty": 0.1}}}}
     table = tables.separation(dataclasses.replace(findings, summary={"signals": signals}), ["new"])
-    assert table.rows == [["new", "error", "0.80 ± 0.10", "0.300", "0.0400", "0.00400", "4.00 × 10⁻⁴"]]
+    assert table.rows == [
+        ["new", "error", "0.80\u00a0±\u00a00.10", "0.300", "0.0400", "0.00400", "4.00 × 10⁻⁴"]
+    ]
 
 
 def test_every_baseline_stands_beside_the_error(findings) -> None:

@@ -30,7 +30,7 @@ def measured(value: float | None, uncertainty: float | None) -> str:
         inside = measured(value / power, uncertainty / power)
         return f"({inside}) × 10{str(exponent).translate(_SUPERSCRIPT)}"
     decimals = max(0, 1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))))
-    return f"{fixed(value, decimals)} ± {fixed(uncertainty, decimals)}"
+    return f"{fixed(value, decimals)}\u00a0±\u00a0{fixed(uncertainty, decimals)}"
 
 
 def observed(value: float | None) -> str:
