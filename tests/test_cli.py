@@ -1,0 +1,121 @@
+"""The command line as a user meets it: a process of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tailshard import cli
+
+MINIMAL = """
+name: search
+luminosity: 36.1
+datasets:
+  - {channel: ttbar, kind: background, dialect: atlas-2025, files: ttbar.root}
+"""
+
+
+def tailshard(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from tailshard.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    path = tmp_path / "search.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_help_lists_the_verbs_in_the_order_they_run() -> None:
+    shown = tailshard("--help").stdout
+    places = [shown.index(f"\n  {verb} ") for verb in cli.main.commands]
+    assert places == sorted(places)
+    assert list(cli.main.commands)[:5] == ["ingest", "train", "score", "histogram", "report"]
+
+
+@pytest.mark.parametrize("verb", list(cli.main.commands))
+def test_every_verb_explains_itself(verb: str) -> None:
+    shown = tailshard(verb, "--help")
+    assert shown.returncode == 0
+    assert "--json" in shown.stdout
+
+
+def test_help_answers_at_once() -> None:
+    # Against an interpreter that does nothing, on the same machine at the same time.
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    bare = min(seconds("-c", "import json, inspect") for _ in range(5))
+    helped = min(
+        seconds("-c", "import sys; sys.argv[1:] = ['--help']; from tailshard.cli import main; main()")
+        for _ in range(5)
+    )
+    assert helped < bare + 0.3
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "status", "validate", "ingest"])
+def test_a_mistake_in_the_pipeline_is_one_message_without_a_traceback(verb: str, pipeline: Path) -> None:
+    pipeline.write_text(MINIMAL.replace("luminosity", "luminostiy"))
+    shown = tailshard(verb, pipeline)
+    assert shown.returncode == 1
+    assert "luminostiy: there is no such key" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_errors_are_machine_readable_too(pipeline: Path) -> None:
+    shown = tailshard("run", pipeline, "--set", "luminosity=1 GeV", "--json")
+    answer = json.loads(shown.stdout)
+    assert shown.returncode == 1
+    assert answer["ok"] is False
+    assert answer["error"]["type"] == "ConfigError"
+    assert "unit 'GeV'" in answer["error"]["message"]
+
+
+def test_status_of_nothing_says_that_everything_is_missing(pipeline: Path, tmp_path: Path) -> None:
+    shown = tailshard("status", pipeline, "--workdir", tmp_path / "work", "--json")
+    stages = json.loads(shown.stdout)["result"]["stages"]
+    assert [stage["state"] for stage in stages] == ["missing"] * 5
+    assert not (tmp_path / "work").exists()
+
+
+def test_validate_names_every_input_that_cannot_be_used(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "ttbar.root").write_bytes(b"root is not what this is")
+    for root, reason in ((tmp_path, "is truncated"), (tmp_path / "nowhere", "does not exist")):
+        shown = tailshard("validate", pipeline, "--data-root", root)
+        assert shown.returncode == 1
+        assert f"ttbar: {root}/ttbar.root: {reason}" in shown.stderr
+
+
+def test_validate_is_content_with_good_inputs(toys: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    shown = tailshard("validate", shipped, "--data-root", toys)
+    assert shown.returncode == 0, shown.stderr
+    assert "good; 10 input files can be read" in shown.stdout
+
+
+def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    shown = tailshard("plan", shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--json")
+    result = json.loads(shown.stdout)["result"]
+    assert result["slots"] == 10
+    assert {row["dataset"] for row in result["datasets"]} == {
+        "zjets",
+        "ttbar",
+        "diboson",
+        "resonance",
+        "data",
+    }
+    assert not (tmp_path / "work").exists()
+
+
+def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
+    shown = tailshard("toys", tmp_path / "toys", "--events", "1000", "--json")
+    truth = json.loads(shown.stdout)["result"]
+    assert sum(len(sample["files"]) for sample in truth["samples"].values()) == 15
+    assert (tmp_path / "toys" / "truth.json").is_file()

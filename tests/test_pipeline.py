@@ -1,0 +1,141 @@
+"""The walk over the stages: what is stale, and doing just that."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tailshard.errors import WorkdirError
+from tailshard.launch import ClusterProfile, DaskProfile
+from tailshard.pipeline import STAGES, Search
+from tailshard.pipeline_files import load, shipped
+
+SMALL = (
+    "store.slot=1024",
+    "store.chunk=256",
+    "training.epochs=1",
+    "training.batch_size=256",
+    "training.workers=1",
+)
+PROFILE = ClusterProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
+
+OpenSearch = Callable[..., Search]
+
+
+@pytest.fixture(scope="module")
+def finished(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work directory of a finished search on small toys."""
+    workdir = tmp_path_factory.mktemp("finished")
+    search = Search(load(shipped("demo"), SMALL, str(toys)), workdir, PROFILE)
+    assert all(outcome.did for outcome in search.perform_all())
+    return workdir
+
+
+@pytest.fixture
+def open_again(finished: Path, toys: Path, tmp_path: Path) -> OpenSearch:
+    """Open a copy of the finished search with other overrides."""
+    workdir = tmp_path / "work"
+    shutil.copytree(finished, workdir)
+
+    def open_again(*overrides: str, data_root: Path = toys) -> Search:
+        return Search(load(shipped("demo"), [*SMALL, *overrides], str(data_root)), workdir, PROFILE)
+
+    return open_again
+
+
+def _stale(search: Search) -> list[str]:
+    return [state.stage for state in search.states() if not state.current]
+
+
+def test_a_later_stage_needs_the_earlier_ones(toys: Path, tmp_path: Path) -> None:
+    search = Search(load(shipped("demo"), SMALL, str(toys)), tmp_path, PROFILE)
+    assert _stale(search) == list(STAGES)
+    with pytest.raises(WorkdirError, match="cannot train: ingest has not been made yet"):
+        search.perform("train")
+
+
+@pytest.mark.slow
+def test_another_pipeline_cannot_use_the_work_directory(open_again: OpenSearch) -> None:
+    search = open_again()
+    with pytest.raises(WorkdirError, match="made by the pipeline 'demo', not 'other'"):
+        Search(search.pipeline.model_copy(update={"name": "other"}), search.workdir)
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing(open_again: OpenSearch) -> None:
+    assert [outcome.did for outcome in open_again().perform_all()] == [False] * len(STAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "first_stale", "reason"),
+    [
+        ("selection.cuts.minimum_met=50", "ingest", "selection.cuts.minimum_met changed from null to 50.0"),
+        ("luminosity=0.2", "ingest", "luminosity changed from 0.1 to 0.2"),
+        ("training.learning_rate=0.01", "train", "training.learning_rate changed from 0.0015 to 0.01"),
+        ("model.name=ae_large", "train", 'model.name changed from "ae_small" to "ae_large"'),
+        ("regions.minimum_background=2", "histogram", "regions.minimum_background changed from 1.0 to 2.0"),
+        ("report.title=Other", "report", "report.title changed"),
+    ],
+)
+def test_a_change_makes_stale_what_depends_on_it_and_says_why(
+    open_again: OpenSearch, override: str, first_stale: str, reason: str
+) -> None:
+    search = open_again(override)
+    assert _stale(search) == list(STAGES[STAGES.index(first_stale) :])
+    reasons = next(state.reasons for state in search.states() if not state.current)
+    assert any(reason in each for each in reasons)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("override", ["training.workers=2", "training.use_gpu=false", "description=other"])
+def test_where_it_runs_makes_nothing_but_the_page_stale(open_again: OpenSearch, override: str) -> None:
+    assert set(_stale(open_again(override))) <= {"report"}
+
+
+@pytest.mark.slow
+def test_an_output_that_is_gone_is_made_again(open_again: OpenSearch) -> None:
+    search = open_again()
+    search.report_page.unlink()
+    assert _stale(search) == ["report"]
+    assert [outcome.did for outcome in search.perform_all()] == [False, False, False, False, True]
+    assert search.report_page.is_file()
+
+
+@pytest.mark.slow
+def test_the_same_files_elsewhere_change_nothing_but_where_they_are(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(toys, tmp_path / "moved")
+    search = open_again(data_root=tmp_path / "moved")
+    outcomes = {outcome.stage: outcome for outcome in search.perform_all()}
+    assert [stage for stage in STAGES if outcomes[stage].did] == ["ingest"]
+    assert outcomes["ingest"].result["slots"]["written"] == 0
+
+
+@pytest.mark.slow
+def test_new_signal_leaves_the_network_as_it_is(open_again: OpenSearch, toys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "fewer"
+    shutil.copytree(toys, folder)
+    (folder / "resonance_1.root").unlink()
+    search = open_again(data_root=folder)
+    done = [outcome.stage for outcome in search.perform_all() if outcome.did]
+    assert done == ["ingest", "score", "histogram", "report"]
+
+
+@pytest.mark.slow
+def test_quarantined_inputs_are_tried_again_when_ingest_is_asked_for(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(toys, folder)
+    victim = folder / "resonance_1.root"
+    victim.write_bytes(b"")
+    search = open_again(data_root=folder)
+    first = search.perform("ingest")
+    assert [Path(row["url"]).name for row in first.result["quarantine"]] == ["resonance_1.root"]
+    assert search.perform("ingest").did is False
+    again = search.perform("ingest", retry=True)
+    assert again.did
+    assert again.result["slots"]["written"] == 0
