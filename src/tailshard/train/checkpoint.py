@@ -99,7 +99,7 @@ class LoadedModel:
         Parameters
         ----------
         features
-            (n, R, R) float32, unscaled. Peak memory is about ten times theirs; pass chunks.
+            (n, R, R) float32, unscaled. Peak memory is about five times theirs; pass chunks.
 
         Returns
         -------

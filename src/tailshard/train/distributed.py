@@ -12,6 +12,7 @@ interrupted, all ranks go on from the last state. The output folder holds::
 
 import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
@@ -33,8 +34,8 @@ from ..store.catalog import Catalog, read_catalog
 from ..store.read import statistics
 from .checkpoint import TrainingState, save_model
 from .loop import Task, train_rank
-from .metrics import Journal, read_metrics
-from .ray_session import Layout, lay_out, ray_session
+from .metrics import Journal, read_metrics, write_metrics
+from .ray_session import Layout, lay_out, quiet, ray_session
 from .scaling import fit as fit_scaler
 
 WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts"})
@@ -167,10 +168,16 @@ def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
 
 def _prepare(out: Path, run: Path, progress: Progress) -> None:
     """Keep an unfinished run that can go on; remove everything else that training writes."""
-    state = _last_state(run)
-    if state is not None:
-        progress(f"Training goes on after epoch {len(state.history)}", 0, 0)
-        return
+    if run.is_dir():
+        try:
+            state = _last_state(run)
+        except StateError as error:
+            progress(f"Training starts anew: {error}", 0, 0)
+        else:
+            # An epoch may be in the metrics and not in a checkpoint yet.
+            write_metrics(out, state.history)
+            progress(f"Training goes on after epoch {len(state.history)}", 0, 0)
+            return
     for name in ("ray", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("model.pt", "metrics.jsonl"):
@@ -178,20 +185,19 @@ def _prepare(out: Path, run: Path, progress: Progress) -> None:
     run.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _last_state(run: Path) -> TrainingState | None:
-    """State that Ray would hand to the workers; None where there is none, or none that can be used."""
+def _last_state(run: Path) -> TrainingState:
+    """Find the state that Ray would hand to the workers."""
     import ray.train
 
-    if not run.is_dir():
-        return None
     try:
-        checkpoint = ray.train.Result.from_path(str(run)).checkpoint
-    except Exception:  # noqa: BLE001 - whatever is wrong with Ray's notes, the run cannot go on from them
-        return None
-    try:
-        return TrainingState.load(Path(checkpoint.path) / _STATE_FILE) if checkpoint else None
-    except StateError:
-        return None
+        with quiet():
+            checkpoint = ray.train.Result.from_path(str(run)).checkpoint
+    except Exception as error:
+        # Whatever is wrong with Ray's notes, the run cannot go on from them.
+        raise StateError(f"{run} has no checkpoint to go on from ({str(error).splitlines()[0]})") from error
+    if checkpoint is None:
+        raise StateError(f"{run} has no checkpoint to go on from")
+    return TrainingState.load(Path(checkpoint.path) / _STATE_FILE)
 
 
 def _train_here(task: Task, out: Path, progress: Progress) -> None:
@@ -217,7 +223,12 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
     controller_failures: dict[str, Any] = {"controller_failure_limit": restarts}
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"task": task, "out": out, "threads": layout.threads},
+        train_loop_config={
+            "task": task,
+            "out": out,
+            "threads": layout.threads,
+            "path": [str(Path(folder).resolve()) for folder in sys.path],
+        },
         scaling_config=ScalingConfig(
             num_workers=layout.workers,
             use_gpu=layout.use_gpu,
@@ -257,6 +268,8 @@ def _work(config: Mapping[str, Any]) -> None:
     import ray.train
     import ray.train.torch
 
+    # A user's own model is found where the driver found it.
+    sys.path += [folder for folder in config["path"] if folder not in sys.path]
     torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
@@ -303,24 +316,23 @@ def _train_rank(
         )
 
 
-def _plain_error(error: Exception, task: Task) -> BaseException:
+def _plain_error(error: Exception, task: Task) -> Exception:
     """Find what a person should read in Ray's account of a failed run."""
-    from ray.exceptions import RayError
-
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    # Ray wraps what a worker raised; the exception itself is the wrapper's first argument.
-    raised = [(rank, one) for rank, failure in failures.items() for one in (failure, *failure.args)]
-    for _, one in raised:
+    # A worker that died has raised nothing itself: Ray speaks for it. When one dies, others fail because
+    # they cannot reach it.
+    raised = {rank: one for rank, one in failures.items() if not type(one).__module__.startswith("ray.")}
+    for one in raised.values():
         if isinstance(one, TailshardError):
             return one
-    if not failures or any(isinstance(one, RayError) for _, one in raised):
-        lines = [line for line in str(error).splitlines() if line.strip()]
+    if len(raised) < max(1, len(failures)):
+        *_, reason = (line.strip() for line in str(error).splitlines() if line.strip())
         return ClusterError(
             f"training workers did not start, or died more than training.maximum_restarts "
-            f"({task.training.maximum_restarts}) times: {lines[-1].strip()}. Finished epochs are kept: "
+            f"({task.training.maximum_restarts}) times: {reason}\nFinished epochs are kept: "
             "run train again to go on"
         )
-    rank, failure = next((rank, one) for rank, one in raised if isinstance(one, BaseException))
+    rank, one = next(iter(raised.items()))
     if ":" in task.model.name:
-        return ProcessingError(f"model '{task.model.name}' failed on training worker {rank}: {failure}")
-    return failure
+        return ProcessingError(f"model '{task.model.name}' failed on training worker {rank}: {one}")
+    return one

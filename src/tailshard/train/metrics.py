@@ -43,12 +43,12 @@ class Journal:
     def __init__(self, folder: Path, epochs_done: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
-        self._path = folder / "metrics.jsonl"
+        self._folder = folder
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs_done + 1)
 
     def write(self, history: Sequence[EpochMetrics]) -> None:
         """Replace ``metrics.jsonl`` by all epochs so far; give the last one to TensorBoard."""
-        write_atomically(self._path, "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history))
+        write_metrics(self._folder, history)
         last = history[-1]
         for name, value in asdict(last).items():
             if name not in ("epoch", "device"):
@@ -58,6 +58,12 @@ class Journal:
     def close(self) -> None:
         """Close TensorBoard's file."""
         self._board.close()
+
+
+def write_metrics(folder: Path, history: Sequence[EpochMetrics]) -> None:
+    """Replace ``metrics.jsonl`` in a training folder."""
+    lines = (json.dumps(asdict(metrics)) + "\n" for metrics in history)
+    write_atomically(folder / "metrics.jsonl", "".join(lines))
 
 
 def read_metrics(folder: Path) -> list[EpochMetrics]:

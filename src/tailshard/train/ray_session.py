@@ -4,9 +4,12 @@ import logging
 import os
 import secrets
 import shutil
+import socket
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +34,8 @@ ENVIRONMENT = {
 """Set before Ray starts, unless the user has set it; as it was before, afterwards."""
 
 _LEAST_EVENTS_FOR_A_WORKER = 256
+
+_CONNECTION_TIMEOUT_SECONDS = 10
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 """Batches never pass through Ray, so the least it accepts, rounded up."""
@@ -83,7 +88,8 @@ def ray_session(address: str | None = None) -> Iterator[dict[str, float]]:
     """Connect to a Ray cluster, or start a private one on this machine, and give its resources.
 
     A private cluster is stopped at the end, with every process it started. A Ray that the caller has
-    already connected to is used as it is and left running.
+    already connected to is used as it is and left running. Meanwhile ``sys.stdout`` is stderr, because
+    Ray prints there whatever it has to say of a worker that died.
 
     Parameters
     ----------
@@ -106,9 +112,10 @@ def ray_session(address: str | None = None) -> Iterator[dict[str, float]]:
         with _environment(ENVIRONMENT):
             yield ray.cluster_resources()
         return
+    # Ray opens its own folder to everybody; the one around it stays closed.
     folder = tempfile.mkdtemp(prefix="tailshard-", dir=_short_folder())
     private = {} if address else {"RAY_AUTH_TOKEN": _token()}
-    with _environment({**ENVIRONMENT, **private}):
+    with _environment({**ENVIRONMENT, **private}), redirect_stdout(sys.stderr):
         try:
             _start(address, folder)
             yield ray.cluster_resources()
@@ -125,9 +132,13 @@ def _start(address: str | None, folder: str) -> None:
         "include_dashboard": False,
         "num_cpus": CPU_COUNT,
         "object_store_memory": _OBJECT_STORE_BYTES,
-        "_temp_dir": folder,
+        "_temp_dir": f"{folder}/ray",
     }
     try:
+        if address and address != "auto":
+            # Ray itself would look for the cluster for many minutes.
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=_CONNECTION_TIMEOUT_SECONDS).close()
         ray.init(
             address=address or "local",
             log_to_driver=False,
@@ -140,10 +151,23 @@ def _start(address: str | None, folder: str) -> None:
         raise ClusterError(f"cannot {where}: {reason}") from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Ray's notices, and its warnings of its own deprecations, from the user."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _short_folder() -> str:
     """Ray's sockets lie below this folder, and a socket's path has at most 107 characters."""
     folder = tempfile.gettempdir()
-    return folder if len(folder) <= 20 or not Path("/tmp").is_dir() else "/tmp"
+    return folder if len(folder) <= 10 or not Path("/tmp").is_dir() else "/tmp"
 
 
 @cache
