@@ -194,7 +194,8 @@ def _last_state(run: Path) -> TrainingState:
             checkpoint = ray.train.Result.from_path(str(run)).checkpoint
     except Exception as error:
         # Whatever is wrong with Ray's notes, the run cannot go on from them.
-        raise StateError(f"{run} has no checkpoint to go on from ({str(error).splitlines()[0]})") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StateError(f"{run} has no checkpoint to go on from ({reason})") from error
     if checkpoint is None:
         raise StateError(f"{run} has no checkpoint to go on from")
     return TrainingState.load(Path(checkpoint.path) / _STATE_FILE)
