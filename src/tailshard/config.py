@@ -148,7 +148,7 @@ class Training(Part):
     """Epochs without a better validation loss before training stops."""
     seed: int = Field(default=1, ge=0)
     workers: Positive | Literal["auto"] = "auto"
-    """Data-parallel workers; auto: one for each GPU, or one for every two CPUs."""
+    """Data-parallel workers; auto: one for each GPU, or one for every two CPUs and 256 events of a batch."""
     use_gpu: bool | Literal["auto"] = "auto"
     shuffle_chunks: Positive = 128
     """Chunks in the shuffle window; its memory is shuffle_chunks x store.chunk events."""

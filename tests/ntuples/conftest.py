@@ -26,9 +26,7 @@ def write_ntuple(tmp_path: Path) -> WriteNtuple:
             for part in (slice(0, entries // 2), slice(entries // 2, entries)):
                 number = np.arange(entries)[part]
                 jets = ak.unflatten(np.arange(counts[part].sum(), dtype=np.float32), counts[part])
-                tree.extend(
-                    {"met": number.astype(met_type), "run": number.astype(np.uint32), "jet_pt": jets}
-                )
+                tree.extend({"met": number.astype(met_type), "run": number.astype(np.uint32), "jet_pt": jets})
             file["a_histogram"] = np.histogram([1.0, 2.0])
         return str(tmp_path / name)
 

@@ -245,7 +245,10 @@ def test_longer_and_shorter_arrays_keep_their_slots(store, geometry, quantities,
 
 def test_new_quantity_gets_its_array(store, geometry, quantities):
     create_arrays(store, {"ttbar": 3}, geometry, {**quantities, "h_t": ("GeV", "sum of jet pT")})
-    assert zarr.open_array(store / "events.zarr", path="ttbar/h_t", mode="r").attrs["long_name"] == "sum of jet pT"
+    assert (
+        zarr.open_array(store / "events.zarr", path="ttbar/h_t", mode="r").attrs["long_name"]
+        == "sum of jet pT"
+    )
 
 
 def test_channel_without_slots_can_be_created(tmp_path, geometry, quantities):

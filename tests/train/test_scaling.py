@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tailshard.errors import ConfigError, StateError
-from tailshard.train.scaling import Scaler, fit
+from tailshard.train.scaling import Scaler, fit, varying
 
 
 @pytest.fixture
@@ -52,12 +52,20 @@ def test_other_events_are_not_clipped(events):
 
 
 @pytest.mark.parametrize("name", ["minmax", "standard"])
-def test_constant_cells_are_zero_for_every_event_and_are_named(events, name):
-    scaler = fit(statistics(events), name)
-    unseen = events + 7
-    np.testing.assert_array_equal(np.flatnonzero(scaler.constant), [1, 8])
-    assert not scaled(scaler, unseen)[:, [1, 8]].any()
-    assert np.isfinite(scaled(scaler, unseen)).all()
+def test_a_cell_that_training_never_filled_is_seen_on_the_scale_of_its_kind(events, name):
+    found = statistics(events)
+    scaler = fit(found, name)
+    factor = scaler.factor.reshape(3, 3)
+    np.testing.assert_array_equal(~varying(found), [[0, 1, 0], [0, 0, 0], [0, 0, 1]])
+    assert factor[0, 1] == pytest.approx(np.median([factor[0, 2], factor[1, 2]]))
+    assert factor[2, 2] == pytest.approx(np.median([factor[0, 0], factor[1, 1]]))
+    assert not scaled(scaler, events)[:, 1].any()
+    assert np.all(scaled(scaler, events + 7)[:, [1, 8]] > 0.1)
+
+
+def test_cells_that_all_stand_still_are_not_scaled(events):
+    still = np.broadcast_to(events[:1], events.shape)
+    np.testing.assert_array_equal(fit(statistics(still), "minmax").factor, 1)
 
 
 @pytest.mark.parametrize("name", ["minmax", "standard"])

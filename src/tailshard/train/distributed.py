@@ -37,6 +37,7 @@ from .loop import Task, train_rank
 from .metrics import Journal, read_metrics, write_metrics
 from .ray_session import Layout, lay_out, quiet, ray_session
 from .scaling import fit as fit_scaler
+from .scaling import varying
 
 WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts"})
 """Fields of `Training` that do not decide what is learned; an interrupted run may change them."""
@@ -58,8 +59,6 @@ class TrainingResult:
     """The epoch whose network is in model.pt."""
     validation_loss: float
     """Of that epoch."""
-    constant_cells: int
-    """Cells that never vary in the training events: they are 0 to the network."""
     workers: int
     device: str
     seconds: float
@@ -131,7 +130,6 @@ def train(
         epochs=len(history),
         best_epoch=best.epoch,
         validation_loss=best.validation_loss,
-        constant_cells=int(task.scaler.constant.sum()),
         workers=history[-1].workers,
         device=history[-1].device,
         seconds=time.perf_counter() - started,
@@ -149,9 +147,10 @@ def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
             )
     with torch.random.fork_rng([]):
         build(pipeline.model, size**2)
-    scaler = fit_scaler(statistics(store, catalog, channels), pipeline.training.scaler)
-    if scaler.constant.all():
+    of_cells = statistics(store, catalog, channels)
+    if not varying(of_cells).any():
         raise StoreError(f"no cell varies in the training events of {', '.join(channels)} in {store}")
+    scaler = fit_scaler(of_cells, pipeline.training.scaler)
     return Task(store, channels, size, pipeline.model, pipeline.training, scaler)
 
 

@@ -20,8 +20,10 @@ Cells = NDArray[np.float64]
 class Scaler:
     """``scaled = (value - offset) * factor``, cell by cell; nothing is clipped.
 
-    A cell that never varies in the training events has factor 0: it is 0 in every scaled event, of
-    simulation and data alike, and adds nothing to an error. `constant` says which cells these are.
+    A cell that never varies in the training events, most often because no event has so many objects,
+    takes the median factor of the cells of its kind: above the diagonal of the matrix (masses), below
+    it (angles) or on it. An event that fills such a cell is what a search looks for, and its error
+    says so.
     """
 
     name: str
@@ -29,12 +31,7 @@ class Scaler:
     offset: NDArray[np.float32]
     """(cells,): the minimum, or the mean."""
     factor: NDArray[np.float32]
-    """(cells,): 1 / (maximum - minimum), or 1 / standard deviation; 0 for a constant cell."""
-
-    @property
-    def constant(self) -> NDArray[np.bool_]:
-        """(cells,): cells that do not vary in the training events, and are therefore not seen."""
-        return np.equal(self.factor, 0)
+    """(cells,): 1 / (maximum - minimum), or 1 / standard deviation."""
 
     def on(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
         """Give a function that flattens and scales matrices on a device: (n, R, R) to (n, cells) float32."""
@@ -83,6 +80,13 @@ SCALERS: dict[str, Callable[["Statistics"], tuple[Cells, Cells]]] = {"minmax": _
 """Name -> offset and width of every cell."""
 
 
+def varying(statistics: "Statistics") -> NDArray[np.bool_]:
+    """(R, R): cells that differ between training events, by more than float32 can lose."""
+    # Rounding may leave a tiny variance in a cell that never varies, so the extremes decide.
+    spread = statistics.maximum - statistics.minimum
+    return np.asarray(np.minimum(spread, np.sqrt(statistics.variance)) > np.finfo(np.float32).tiny)
+
+
 def fit(statistics: "Statistics", name: str) -> Scaler:
     """Make the scaler for events with these statistics.
 
@@ -90,7 +94,7 @@ def fit(statistics: "Statistics", name: str) -> Scaler:
     ----------
     statistics
         Of the training events of the training channels, from `tailshard.store.read.statistics`:
-        (R, R) or (cells,) float64 each.
+        (R, R) float64 each.
     name
         ``minmax`` maps the training events onto [0, 1]; ``standard`` to mean 0 and variance 1.
 
@@ -101,9 +105,12 @@ def fit(statistics: "Statistics", name: str) -> Scaler:
     """
     if name not in SCALERS:
         raise ConfigError(f"there is no scaler called '{name}'; use one of {', '.join(SCALERS)}")
-    offset, width = (np.asarray(cells, np.float64).reshape(-1) for cells in SCALERS[name](statistics))
-    # Rounding may leave a tiny variance in a cell that never varies, so the extremes decide.
-    varies = np.asarray(statistics.maximum > statistics.minimum).reshape(-1)
-    varies &= width > np.finfo(np.float32).tiny
-    factor = np.divide(1, width, out=np.zeros_like(width), where=varies)
-    return Scaler(name, offset.astype(np.float32), factor.astype(np.float32))
+    offset, width = SCALERS[name](statistics)
+    varies = varying(statistics)
+    factor = np.divide(1, width, out=np.ones_like(width), where=varies)
+    side = np.sign(np.subtract.outer(np.arange(len(width)), np.arange(len(width))))
+    for kind in (side < 0, side > 0, side == 0):
+        known = factor[kind & varies] if (kind & varies).any() else factor[varies]
+        if known.size:
+            factor[kind & ~varies] = np.median(known)
+    return Scaler(name, offset.reshape(-1).astype(np.float32), factor.reshape(-1).astype(np.float32))
