@@ -207,7 +207,7 @@ def test_results_are_the_same_bytes_for_one_and_two_worker_processes(small, tmp_
             score(pipeline, tmp_path / name, model, client)
             histogram(pipeline, tmp_path / name, tmp_path / name / "results", client)
     one, two = (_bytes_below(tmp_path / name) for name in ("one", "two"))
-    assert {Path("results/summary.json"), Path("data/error/c/0")} <= one.keys()
+    assert {Path("results/summary.json"), Path("events.zarr/data/error/c/0")} <= one.keys()
     assert one == two
 
 
