@@ -139,3 +139,58 @@ def test_quarantined_inputs_are_tried_again_when_ingest_is_asked_for(
     again = search.perform("ingest", retry=True)
     assert again.did
     assert again.result["slots"]["written"] == 0
+
+
+@pytest.mark.slow
+def test_files_that_only_look_new_leave_the_scores_as_they_are(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(toys, tmp_path / "moved", copy_function=shutil.copy)
+    open_again(data_root=tmp_path / "moved").perform_all()
+    search = open_again("regions.minimum_background=2", data_root=tmp_path / "moved")
+    assert [outcome.stage for outcome in search.perform_all() if outcome.did] == ["histogram", "report"]
+
+
+@pytest.mark.slow
+def test_a_store_that_is_gone_is_made_and_scored_again(open_again: OpenSearch) -> None:
+    search = open_again()
+    shutil.rmtree(search.store)
+    done = [outcome.stage for outcome in search.perform_all() if outcome.did]
+    assert done[:2] == ["ingest", "score"]
+    assert _stale(search) == []
+
+
+@pytest.mark.slow
+def test_a_file_that_arrives_during_ingest_is_read_by_the_next_run(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "arriving"
+    shutil.copytree(toys, folder)
+    late = (folder / "resonance_1.root").rename(tmp_path / "late.root")
+    search = open_again(data_root=folder)
+
+    def arrive(what: str, done: int, total: int) -> None:
+        if what == "fill slots" or (what == "open files" and done == total):
+            shutil.copy(late, folder / "resonance_1.root")
+
+    search.progress = arrive
+    search.perform("ingest")
+    assert _stale(search)[0] == "ingest"
+
+
+@pytest.mark.slow
+def test_the_page_knows_of_a_file_that_was_lost(open_again: OpenSearch, toys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(toys, folder)
+    (folder / "data_9.root").write_bytes(b"")
+    search = open_again(data_root=folder)
+    search.perform_all()
+    assert "data_9.root" in (search.results / "summary.json").read_text()
+    assert "data_9.root" in search.report_page.read_text()
+
+
+@pytest.mark.slow
+def test_two_searches_in_one_process_see_each_others_work(open_again: OpenSearch) -> None:
+    first, second = open_again(), open_again("report.title=Second")
+    assert second.perform("report").did
+    assert first.perform("report").did

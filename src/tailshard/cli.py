@@ -63,7 +63,7 @@ def main() -> None:
     """
 
 
-def _verb(*options: Option, progress: bool = True) -> Callable[[Command], Command]:
+def _verb(*options: Option) -> Callable[[Command], Command]:
     """Make a command of the verb of the same name; the decorated function shows its result."""
 
     def decorate(show: Callable[[Json], None]) -> Command:
@@ -73,7 +73,7 @@ def _verb(*options: Option, progress: bool = True) -> Callable[[Command], Comman
                 with progress_bars() as bars:
                     # Imported here, and by name, to keep the start of the program light.
                     verb = getattr(importlib.import_module("tailshard.verbs"), show.__name__)
-                    result = verb(**arguments, **({"progress": bars} if progress else {}))
+                    result = verb(**arguments, progress=bars)
             except TailshardError as error:
                 if as_json:
                     print_json({"ok": False, "error": {"type": type(error).__name__, "message": str(error)}})
@@ -159,7 +159,7 @@ def status(result: Json) -> None:
     _show_quarantine(result["quarantine"], "in quarantine")
 
 
-@_verb(PIPELINE, DATA_ROOT, SET, progress=False)
+@_verb(PIPELINE, DATA_ROOT, SET)
 def validate(result: Json) -> None:
     """Check a pipeline file and the inputs it names."""
     click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")

@@ -110,7 +110,7 @@ class Search:
             elif upstream is not None:
                 reasons = [f"{upstream.stage} is stale"]
             else:
-                reasons = self.ledger.reasons(stage, self._parts(stage))
+                reasons = self.ledger.reasons(stage, self._parts(stage)) or self._damage(stage)
             states.append(
                 StageState(
                     stage,
@@ -130,6 +130,15 @@ class Search:
             "histogram": self.results / "summary.json",
             "report": self.report_page,
         }[stage]
+
+    def _damage(self, stage: str) -> list[str]:
+        """Say what is missing inside an output that is there: a store made again has no errors yet."""
+        if stage != "score":
+            return []
+        from .search.score import unscored
+
+        problem = unscored(self.store, self.ledger.entries["train"].result["model"])
+        return [problem] if problem else []
 
     def _parts(self, stage: str) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
@@ -158,6 +167,7 @@ class Search:
                 return {
                     **code,
                     "scores": self.ledger.entries["score"].key,
+                    "quarantine": self.ledger.entries["ingest"].result["quarantine"],
                     "regions": pipeline.regions.model_dump(mode="json"),
                     "histograms": pipeline.histograms.model_dump(mode="json"),
                     "training_channels": pipeline.training_channels,
@@ -203,6 +213,8 @@ class Search:
             return [self._perform(stage) for stage in STAGES]
 
     def _perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
+        # Another process, or another search in this one, may have worked here since this one opened.
+        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
         states = {state.stage: state for state in self.states()}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
@@ -230,8 +242,10 @@ class Search:
             "histogram": self._histogram,
             "report": self._report,
         }
+        # Before the work: a file that arrives meanwhile is new to the next run.
+        parts = self._parts(stage)
         result = do[stage]()
-        self.ledger.record(stage, self._parts(stage), result)
+        self.ledger.record(stage, parts, result)
         return StageOutcome(stage, True, result)
 
     @contextmanager
@@ -277,4 +291,4 @@ class Search:
         page = report(
             self.pipeline, self.store, self.model, self.results, self.report_page.parent, made, self.progress
         )
-        return {"page": str(page)}
+        return {"page": page.name}

@@ -104,7 +104,8 @@ def plan(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what a run would read, write and need, and run nothing."""
     from .ingest.plan import plan
 
-    return plan(open_search(pipeline, **options).pipeline)
+    search = open_search(pipeline, **options)
+    return plan(search.pipeline, search.progress)
 
 
 def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
@@ -126,7 +127,13 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     }
 
 
-def validate(pipeline: Path | str, *, data_root: str | None = None, overrides: Sequence[str] = ()) -> Json:
+def validate(
+    pipeline: Path | str,
+    *,
+    data_root: str | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Json:
     """Check a pipeline file and the inputs it names.
 
     Raises
@@ -137,7 +144,7 @@ def validate(pipeline: Path | str, *, data_root: str | None = None, overrides: S
     from .ingest.plan import plan
 
     loaded = load(pipeline, overrides, data_root)
-    result = plan(loaded)
+    result = plan(loaded, progress)
     if result["quarantine"]:
         problems = "\n".join(
             f"  {row['dataset']}: {row['url']}: {row['reason']}" for row in result["quarantine"]
@@ -182,8 +189,7 @@ def _stage(name: str, pipeline: Path | str, force: bool, options: Options) -> Js
 
 
 def _told(search: Search, outcomes: Sequence[StageOutcome]) -> Json:
-    return {
-        "pipeline": search.pipeline.name,
-        "workdir": str(search.workdir),
-        "stages": {outcome.stage: {"did": outcome.did, **outcome.result} for outcome in outcomes},
-    }
+    stages = {outcome.stage: {"did": outcome.did, **outcome.result} for outcome in outcomes}
+    if "report" in stages:
+        stages["report"]["page"] = str(search.report_page)
+    return {"pipeline": search.pipeline.name, "workdir": str(search.workdir), "stages": stages}

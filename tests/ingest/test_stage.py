@@ -12,13 +12,14 @@ import zarr
 from distributed import Client
 
 from tailshard.config import Pipeline
-from tailshard.errors import InputError
+from tailshard.errors import InputError, WorkdirError
 from tailshard.features.rmm import rmm_from_objects
 from tailshard.ingest.stage import ingest
 from tailshard.launch import ClusterProfile, DaskProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 from tailshard.store.catalog import read_catalog
 from tailshard.store.read import open_channel, read_rows
+from tailshard.toys import make_toys
 
 SMALL = ["store.slot=1024", "store.chunk=256"]
 
@@ -142,7 +143,8 @@ def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
         (folder / name).write_bytes(b"root, but no more")
     result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
     assert {Path(row.url).name for row in result.catalog.quarantine} == {"zjets_0.root", "data_0.root"}
-    assert set(result.catalog.scales) == {"zjets"}
+    (sample,) = result.catalog.scales
+    assert sample.startswith("zjets (")
     whole = read_catalog(store)
     lost = result.catalog
     assert lost.sum_of_weights("zjets") == pytest.approx(whole.sum_of_weights("zjets"), rel=0.1)
@@ -167,7 +169,80 @@ def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, d
     assert {row.url for row in rows} == {str(victim)}
     assert all(row.start is not None for row in rows)
     assert result.catalog.rows("ttbar") > 0
-    assert result.catalog.scales["ttbar"] > 1
+    (scale,) = result.catalog.scales.values()
+    assert scale > 1
+
+
+def test_a_lost_sample_is_not_made_up_for_by_another(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    (tmp_path / "lost_0.root").write_bytes(b"")
+    names = [toys / "zjets_0.root", toys / "ttbar_0.root", tmp_path / "lost_0.root", toys / "absent_*.root"]
+    files = f"datasets.0.files=[{', '.join(map(str, names))}]"
+    others = ["datasets.1.files=ttbar_1.root"]
+    result = ingest(
+        load(shipped("demo"), [*SMALL, files, *others], str(toys)), tmp_path / "store", dask_workers
+    )
+    assert len(result.catalog.quarantine) == 2
+    assert result.catalog.scales == {}
+
+
+def test_a_file_that_was_read_and_cannot_be_now_keeps_its_events(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder, store = tmp_path / "toys", tmp_path / "store"
+    shutil.copytree(toys, folder)
+    pipeline = load(shipped("demo"), SMALL, str(folder))
+    first = ingest(pipeline, store, dask_workers)
+    (folder / "zjets_0.root").write_bytes(b"")
+    again = ingest(pipeline, store, dask_workers)
+    assert (again.written, again.freed) == (0, 0)
+    assert again.catalog.slots == first.catalog.slots
+    assert [Path(row.url).name for row in again.catalog.quarantine] == ["zjets_0.root"]
+    assert again.catalog.scales == {}
+
+
+def test_a_changed_file_is_read_again(toys: Path, tmp_path: Path, dask_workers: Client) -> None:
+    folder, store = tmp_path / "toys", tmp_path / "store"
+    shutil.copytree(toys, folder)
+    pipeline = load(shipped("demo"), SMALL, str(folder))
+    first = ingest(pipeline, store, dask_workers)
+    make_toys(tmp_path / "other", events=6000, signal_events=1000, files=2, seed=2)
+    shutil.copy(tmp_path / "other" / "zjets_0.root", folder / "zjets_0.root")
+    changed = ingest(pipeline, store, dask_workers)
+    touched = {slot.url for slot in set(changed.catalog.slots) - set(first.catalog.slots)}
+    assert touched == {str(folder / "zjets_0.root")}
+
+
+def test_a_wrong_data_root_leaves_the_store_as_it_was(
+    store: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    before = read_catalog(store)
+    with pytest.raises(
+        InputError, match=r"nothing of the data set 'zjets' can be read.*Is the data root right"
+    ):
+        ingest(load(shipped("demo"), SMALL, str(tmp_path / "typo")), store, dask_workers)
+    assert read_catalog(store) == before
+    assert read_rows(store, "zjets", ["met"], 0, 1)["met"].size == 1
+
+
+def test_a_channel_that_is_no_longer_named_leaves_the_others(
+    toys: Path, tmp_path: Path, dask_workers: Client, pipeline: Pipeline
+) -> None:
+    store = tmp_path / "store"
+    ingest(pipeline, store, dask_workers)
+    fewer = pipeline.model_copy(
+        update={"datasets": tuple(each for each in pipeline.datasets if each.channel != "diboson")}
+    )
+    result = ingest(fewer, store, dask_workers)
+    assert result.written == 0
+    assert not (store / "events.zarr" / "diboson").exists()
+
+
+def test_a_store_of_other_data_sets_is_refused(pipeline: Pipeline, store: Path, dask_workers: Client) -> None:
+    others = tuple(each.model_copy(update={"name": f"my_{each.channel}"}) for each in pipeline.datasets)
+    with pytest.raises(WorkdirError, match="none of which this pipeline names"):
+        ingest(pipeline.model_copy(update={"datasets": others}), store, dask_workers)
 
 
 def test_strict_refuses_to_go_on_without_an_input(toys: Path, tmp_path: Path, dask_workers: Client) -> None:

@@ -87,6 +87,17 @@ def require_normalisation(dataset: Dataset, reason: str) -> None:
         )
 
 
+def sample_of(events: ak.Array, dataset: Dataset) -> str:
+    """Name the sample that events are normalised as: the data set, with the file's numbers where it has any.
+
+    Files of a data set that differ in it are different samples: none of them can stand in for another.
+    """
+    if dataset.kind == "data" or not len(events):
+        return dataset.identity
+    cross_section, sum_of_weights = (np.ravel(values)[0] for values in _normalisation(events, dataset))
+    return f"{dataset.identity} ({cross_section:.6g} pb over {sum_of_weights:.6g})"
+
+
 def _normalisation(events: ak.Array, dataset: Dataset) -> tuple[_Numbers, _Numbers]:
     if dataset.cross_section is not None and dataset.sum_of_weights is not None:
         return dataset.cross_section, dataset.sum_of_weights

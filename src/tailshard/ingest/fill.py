@@ -9,7 +9,7 @@ from ..config import Dataset, Pipeline
 from ..events.kinematics import kinematics
 from ..events.objects import select_objects
 from ..events.selection import select_events
-from ..events.weights import event_weight
+from ..events.weights import event_weight, sample_of
 from ..features.blocks import block_from_awkward, pad_objects
 from ..features.rmm import rmm_from_objects
 from ..ntuples.dialects import dialect
@@ -37,6 +37,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
     counts = features.multiplicities.counts
     events = its_dialect.canonical(branches, dataset.kind, selection)
     weight = event_weight(events, dataset, pipeline.luminosity)
+    sample = sample_of(events, dataset)
     objects = select_objects(events, selection, its_dialect.b_tag_threshold(selection.jets))
     keep, cutflow = select_events(events, objects, selection, weight)
 
@@ -74,6 +75,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
         channel=dataset.channel,
         index=task.index,
         dataset=dataset.identity,
+        sample=sample,
         url=partition.url,
         uuid=partition.uuid,
         tree=partition.tree,

@@ -1,18 +1,20 @@
 """Which partition fills which slot: a pure function of the file set and the catalog."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..config import Dataset, Pipeline, content_hash
+from ..errors import InputError, WorkdirError
 from ..events.kinematics import QUANTITIES
 from ..ledger import CODE_VERSION
 from ..ntuples.fileset import Partition
+from ..progress import Progress, silent
 from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
-from ..store.layout import Geometry, assign_slots
+from ..store.layout import Geometry, assign_slots, events_group
 from ..store.write import clear_slot, create_arrays
 from .survey import SurveyedDataset, configuration, meaning_of, survey
 
@@ -62,22 +64,27 @@ def prepare(
     fresh = Catalog(geometry=geometry, channels=channels, provenance=made_by)
     old = read_catalog(store) if (store / "catalog.json").exists() else fresh
     names = [channel.name for channel in channels]
-    if old.geometry != geometry or not {channel.name for channel in old.channels} <= set(names):
+    _refuse_strangers(pipeline, store, surveyed, old)
+    if old.geometry != geometry:
         shutil.rmtree(store)
         old = fresh
+    for channel in old.channels:
+        if channel.name not in names:
+            write_catalog(store, old := old.without(channel.name))
+            shutil.rmtree(events_group(store) / channel.name, ignore_errors=True)
 
     kept: list[Slot] = []
     tasks: list[SlotTask] = []
     to_clear: list[tuple[str, int]] = []
     lengths: dict[str, int] = {}
     for name in names:
+        existing = {slot.index: slot for slot in old.slots if slot.channel == name}
         of_channel = [
             (partition, _slot_key(pipeline, each.dataset, partition))
             for each in surveyed
             if each.dataset.channel == name
-            for partition in each.partitions
+            for partition in (*each.partitions, *_read_before(pipeline, each, existing.values()))
         ]
-        existing = {slot.index: slot for slot in old.slots if slot.channel == name}
         assignment = assign_slots(
             [key for _, key in of_channel], {index: slot.key for index, slot in existing.items()}
         )
@@ -101,7 +108,45 @@ def prepare(
     return catalog, tasks, len(to_clear)
 
 
-def plan(pipeline: Pipeline) -> dict[str, Any]:
+def _read_before(pipeline: Pipeline, each: SurveyedDataset, slots: Iterable[Slot]) -> Iterator[Partition]:
+    """Partitions of files that cannot be read today but could be: what was read of them stays."""
+    lost = {row.url for row in each.quarantine}
+    for slot in slots:
+        if slot.dataset == each.dataset.identity and slot.url in lost:
+            partition = Partition(slot.dataset, slot.url, slot.tree, slot.uuid, slot.start, slot.stop)
+            if _slot_key(pipeline, each.dataset, partition) == slot.key:
+                yield partition
+
+
+def _refuse_strangers(
+    pipeline: Pipeline, store: Path, surveyed: Sequence[SurveyedDataset], old: Catalog
+) -> None:
+    """Stop before a wrong data root or another pipeline of the same name empties a store."""
+    datasets = {slot.dataset for slot in old.slots}
+    if datasets and datasets.isdisjoint(dataset.identity for dataset in pipeline.datasets):
+        raise WorkdirError(
+            f"{store} holds the data sets {sorted(datasets)}, none of which this pipeline names; "
+            "use another --workdir, or ingest with --force to begin anew"
+        )
+    unread = [each for each in surveyed if not each.files]
+    for each in unread:
+        name = each.dataset.identity
+        why = "\n".join(f"  {row.url}: {row.reason}" for row in each.quarantine)
+        if name in datasets:
+            raise InputError(
+                f"nothing of the data set '{name}' can be read, but the store holds events of it; it was "
+                f"left as it is. Is the data root right? Ingest with --force to do without them.\n{why}"
+            )
+    for channel in pipeline.training_channels:
+        if all(each in unread for each in surveyed if each.dataset.channel == channel):
+            rows = [row for each in unread for row in each.quarantine if each.dataset.channel == channel]
+            raise InputError(
+                f"nothing of the channel '{channel}' can be read, and the network is to learn from it:\n"
+                + "\n".join(f"  {row.url}: {row.reason}" for row in rows)
+            )
+
+
+def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
     """Open every file, run nothing, and say what a run would read, write and need.
 
     Returns
@@ -110,7 +155,7 @@ def plan(pipeline: Pipeline) -> dict[str, Any]:
         JSON: ``datasets`` (files, entries, partitions), ``files``, ``quarantine``, and ``estimates``
         in bytes and in words.
     """
-    surveyed = survey(pipeline)
+    surveyed = survey(pipeline, progress=progress)
     geometry = geometry_of(pipeline)
     entries = sum(file.entries for each in surveyed for file in each.files)
     partitions = [partition for each in surveyed for partition in each.partitions]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CATALOG_PERIOD = 2.0
-"""Seconds between two replacements of the catalog while tasks finish."""
+"""Seconds at least between two replacements of the catalog while tasks finish."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ def ingest(
     ConfigError
         The pipeline names something that does not exist.
     InputError
-        Nothing can be read of the channels to learn from, or `strict` and something cannot be read.
+        Nothing can be read of a channel to learn from or of a data set that the store holds, or
+        something cannot be read and `strict` forbids it. The store stays as it was.
+    WorkdirError
+        The store holds the data sets of another pipeline.
     ProcessingError
         A selection or dialect failed on events that could be read.
     """
@@ -101,16 +104,18 @@ def ingest(
             collections.append(read.map_partitions(fill, events, its_tasks))
 
     slots: list[Slot] = []
-    written = time.monotonic()
+    next_write = time.monotonic() + CATALOG_PERIOD
     for done, (number, outcome) in enumerate(read.results(client, collections), start=1):
         task = tasks[number]
         if isinstance(outcome, Slot):
             slots.append(outcome)
         else:
             quarantine.append(_failed(task, outcome))
-        if time.monotonic() - written > CATALOG_PERIOD:
+        if time.monotonic() > next_write:
+            began = time.monotonic()
             write_catalog(store, catalog.changed(slots=(*catalog.slots, *slots)))
-            written = time.monotonic()
+            # A large catalog takes its time: it must not take most of the driver's.
+            next_write = time.monotonic() + max(CATALOG_PERIOD, 20 * (time.monotonic() - began))
         progress("fill slots", done, len(tasks))
 
     catalog = catalog.changed(
@@ -121,12 +126,6 @@ def ingest(
     write_catalog(store, catalog)
     if strict and quarantine:
         _refuse(quarantine)
-    for channel in pipeline.training_channels:
-        if not any(each.files for each in surveyed if each.dataset.channel == channel):
-            raise InputError(
-                f"nothing of the channel '{channel}' can be read, and the network is to learn from it:\n"
-                + _rows(quarantine)
-            )
     return IngestResult(catalog, len(slots), kept, freed)
 
 
@@ -147,28 +146,37 @@ def _failed(task: SlotTask, error: Exception) -> Quarantined:
 
 
 def _scales(surveyed: Sequence[SurveyedDataset], catalog: Catalog) -> dict[str, float]:
-    """Factor on the weights of each simulated data set that makes up for what could not be read.
+    """Factor on the weights of each simulated sample that makes up for what could not be read.
 
-    The sum of generator weights counts the whole sample. Where a part of it is in quarantine, the
-    part that was read stands for all of it: by entries for partitions that failed, and by number of
-    files for whole files, a pattern without a match counting as one. Copies and empty files lose
-    nothing. Data is never scaled.
+    The sum of generator weights counts the whole sample, so the part that was read stands for all of
+    it: by entries where partitions failed, and by number of files where whole files are lost. A lost
+    file can only be made up for in a data set whose files are all one sample: what it held is not
+    known otherwise. Patterns without a match, copies and empty files lose nothing, and data is never
+    scaled.
     """
-    read_entries: Counter[str] = Counter()
-    for slot in catalog.slots:
-        read_entries[slot.dataset] += slot.stop - slot.start
     scales = {}
     for each in surveyed:
-        name = each.dataset.identity
-        lost = sum(not row.harmless for row in each.quarantine)
-        entries = sum(file.entries for file in each.files)
-        if each.dataset.kind == "data" or not read_entries[name]:
+        slots = [slot for slot in catalog.slots if slot.dataset == each.dataset.identity]
+        if each.dataset.kind == "data" or not slots:
             continue
-        scale = entries / read_entries[name]
-        if lost:
-            scale *= (len(each.files) + lost) / len(each.files)
-        if scale != 1:
-            scales[name] = scale
+        entries = {file.url: file.entries for file in each.files}
+        read_entries: Counter[str] = Counter()
+        for slot in slots:
+            read_entries[slot.url] += slot.stop - slot.start
+        lost = sum(
+            row.is_file and not row.harmless and row.url not in read_entries for row in each.quarantine
+        )
+        samples = {slot.sample for slot in slots}
+        for sample in sorted(samples):
+            urls = {slot.url for slot in slots if slot.sample == sample}
+            found = sum(read_entries[url] for url in urls)
+            if len(samples) == 1:
+                urls |= entries.keys()
+            scale = sum(entries.get(url, read_entries[url]) for url in urls) / found
+            if lost and len(samples) == 1:
+                scale *= (len(urls) + lost) / len(urls)
+            if scale != 1:
+                scales[sample] = scale
     return scales
 
 

@@ -59,6 +59,8 @@ class Quarantined:
     """Entries left out; None for the whole file."""
     harmless: bool = False
     """No event is lost by it: an empty tree, or a copy of another file."""
+    is_file: bool = True
+    """False for a pattern that no file matches."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def expand(
         matches = _matches(pattern)
         urls.update(matches)
         if not matches:
-            unmatched.append(Quarantined(dataset, pattern, "no file matches this pattern"))
+            unmatched.append(Quarantined(dataset, pattern, "no file matches this pattern", is_file=False))
     return sorted(urls), unmatched
 
 

@@ -182,6 +182,8 @@ def _quarantine(findings: Findings) -> Iterator[Block]:
         return
     yield Text("These inputs were left out; normalisations count only what was read.")
     yield tables.quarantine(findings)
+    for sample, scale in findings.summary["scales"].items():
+        yield Text(f"The weights of {sample} were multiplied by {scale:.4g} to make up for it.")
 
 
 def _provenance(findings: Findings, provenance: Mapping[str, Any]) -> Iterator[Block]:

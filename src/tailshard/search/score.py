@@ -22,7 +22,7 @@ from ..config import Pipeline
 from ..errors import StoreError, WorkdirError
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
-from ..store.layout import Geometry, events_group
+from ..store.layout import Geometry, events_group, shard_file
 from ..store.read import ZarrReader, open_channel
 from ..store.write import write_column
 from .filling import ERROR, require_finite
@@ -152,6 +152,21 @@ def scored_with(store: Path, catalog: Catalog) -> str:
             f"{', '.join(f'{channel}: {model}' for channel, model in models.items())}); run 'tailshard score'"
         )
     return str(next(iter(models.values())))
+
+
+def unscored(store: Path, digest: str) -> str | None:
+    """Say what lacks an error by this model, or None where every event has one. No error is read."""
+    catalog = read_catalog(store)
+    try:
+        if scored_with(store, catalog) != digest:
+            return "the errors are those of another model"
+    except StoreError as error:
+        return str(error)
+    for slot in catalog.slots:
+        array = events_group(store) / slot.channel / ERROR
+        if slot.selected and not shard_file(array, slot.index, 1).exists():
+            return f"slot {slot.index} of channel '{slot.channel}' has no errors"
+    return None
 
 
 def _add(events: list[int]) -> int:

@@ -13,6 +13,7 @@
         yield                expected events (data: observed), yield_uncertainty its statistical uncertainty
         undefined            {observable: part of the yield for which the observable does not exist}
     quarantine               [{dataset, url, reason, ...}]: inputs that could not be read
+    scales                   {sample: factor on its weights that makes up for them}
     regions                  [region], overlapping; "inclusive" first, which is every selected event
         name, rule           key in the histograms; the rule in words
         threshold            smallest log10 error (inclusive: null)
@@ -134,6 +135,7 @@ def summarise(
         "fractions": dict(zip(SPLITS, pipeline.splits.fractions, strict=True)),
         "channels": {channel: _channel(pipeline, catalog, histograms, quotes, channel) for channel in quotes},
         "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
+        "scales": catalog.scales,
         "regions": [_region(region, histograms, quotes, kinds) for region in regions],
         "signals": {
             signal: _signal(pipeline, histograms, regions, signal, kinds["background"])

@@ -38,7 +38,9 @@ class Slot(Part):
     index: int = Field(ge=0)
     """Number of the slot in its channel."""
     dataset: str
-    """Identity of the data set; `Catalog.scales` goes by it."""
+    """Identity of the data set."""
+    sample: str = ""
+    """What the weights were normalised with, the data set where left out; `Catalog.scales` goes by it."""
     url: str
     uuid: str
     tree: str
@@ -87,7 +89,7 @@ class Catalog(Part):
     """Sorted by channel, in the order of `channels`, then by index."""
     quarantine: tuple[Quarantined, ...] = ()
     scales: dict[str, float] = Field(default_factory=dict)
-    """Data set -> factor on its weights that makes up for inputs in quarantine; 1 where left out."""
+    """Sample -> factor on its weights that makes up for inputs in quarantine; 1 where left out."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """What made the rows. No times and no host names: equal stores have equal catalogs."""
 
@@ -105,6 +107,13 @@ class Catalog(Part):
     def changed(self, **fields: Any) -> Self:
         """Copy with other fields, validated and sorted again."""
         return type(self)(**{**dict(self), **fields})
+
+    def without(self, name: str) -> Self:
+        """Copy without a channel and its slots."""
+        return self.changed(
+            channels=tuple(channel for channel in self.channels if channel.name != name),
+            slots=tuple(slot for slot in self.slots if slot.channel != name),
+        )
 
     def channel(self, name: str) -> Channel:
         """Find a channel.
@@ -136,7 +145,7 @@ class Catalog(Part):
 
     def scale(self, slot: Slot) -> float:
         """Factor on the weights of a slot."""
-        return self.scales.get(slot.dataset, 1.0)
+        return self.scales.get(slot.sample or slot.dataset, 1.0)
 
     def rows(self, channel: str, split: str | None = None) -> int:
         """Events of a channel in one split, or in all."""

@@ -123,8 +123,10 @@ def _create_or_resize(group: zarr.Group, name: str, **wanted: Any) -> None:
         )
     if array.shape != wanted["shape"]:
         array.resize(wanted["shape"])
-    if dict(array.attrs) != wanted["attributes"]:
-        array.attrs.put(wanted["attributes"])
+    # What a later stage noted about an array stays: its slots stay, too.
+    attributes = {**array.attrs, **wanted["attributes"]}
+    if dict(array.attrs) != attributes:
+        array.attrs.put(attributes)
 
 
 def write_slot(
