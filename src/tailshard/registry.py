@@ -6,6 +6,8 @@ user's own selection, dialect or model needs no change to tailshard.
 
 import importlib
 import inspect
+import sys
+import tokenize
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +50,31 @@ def resolve(what: str, name: str, builtin: Mapping[str, Any]) -> Any:
 
 
 def source_of(name: str) -> str:
-    """Give the source of a ``module:object``, so that its outputs can become stale; empty if built in."""
+    """Give the source of a ``module:object``, so that its outputs can become stale; empty if built in.
+
+    That is the whole file of the module: an object may be an instance or a partial function, which have
+    no source of their own, and what it does may hang on a constant or a helper beside it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such object, or its module has no source file.
+    """
     if ":" not in name:
         return ""
-    return inspect.getsource(resolve("object", name, {}))
+    resolve("object", name, {})
+    module = sys.modules[name.partition(":")[0]]
+    try:
+        path = inspect.getsourcefile(module)
+    except TypeError:  # a built-in module
+        path = None
+    if path is None:
+        raise ConfigError(
+            f"'{name}': module '{module.__name__}' has no source file, so nobody could tell when it changes; "
+            "put the object into a .py file"
+        )
+    try:
+        with tokenize.open(path) as file:  # honours the encoding that the file declares
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{name}': cannot read its source file {path}: {error}") from error

@@ -82,7 +82,7 @@ def test_a_pattern_that_matches_nothing_goes_into_quarantine(tmp_path):
     urls, unmatched = _expand(tmp_path, "*.root", "missing_*.root")
     assert urls == found
     assert unmatched == [
-        Quarantined("zjets", str(tmp_path / "missing_*.root"), "no file matches this pattern")
+        Quarantined("zjets", str(tmp_path / "missing_*.root"), "no file matches this pattern", is_file=False)
     ]
 
 
