@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ByteSize, Field, model_validator
 
 from .cuts import Selection
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
@@ -89,8 +89,11 @@ class Store(Part):
 
     slot: Positive = 65536
     """Events in a slot: the most that one task reads, and one shard of every array."""
-    chunk: Positive = 1024
+    chunk: Positive = 4096
     """Events in a chunk: the least that is decoded at once."""
+    codec: Literal["islands", "zstd"] = "islands"
+    """How matrices are stored. islands: without the cells of absent objects; any Zarr reader opens it where
+    tailshard is installed. zstd: whole, for any Zarr reader; larger, and slower to read."""
 
     @model_validator(mode="after")
     def _chunks_fill_a_slot(self) -> "Store":
@@ -129,6 +132,18 @@ class Model(Part):
     """Width of the latent layer."""
 
 
+class Sampling(Part):
+    """How often an epoch of training reads the events of a channel.
+
+    Weights are scaled along, so that the channel counts for as much as before.
+    """
+
+    factor: float = Field(default=1.0, gt=0)
+    """Times that each event is read: 0.5 reads half of them, other ones in every epoch."""
+    at_most: Positive | None = None
+    """Events read in an epoch."""
+
+
 class Training(Part):
     """How the network is trained."""
 
@@ -150,8 +165,14 @@ class Training(Part):
     workers: Positive | Literal["auto"] = "auto"
     """Data-parallel workers; auto: one for each GPU, or one for every two CPUs and 256 events of a batch."""
     use_gpu: bool | Literal["auto"] = "auto"
-    shuffle_chunks: Positive = 128
+    shuffle_chunks: Positive = 64
     """Chunks in the shuffle window; its memory is shuffle_chunks x store.chunk events."""
+    sampling: dict[Name, Sampling] = Field(default_factory=dict)
+    """Channels of which an epoch reads more or less than all events."""
+    reader_threads: Positive = 1
+    """Threads of each worker that read and decode; they do not change the order of events."""
+    cache: Annotated[ByteSize, Field(ge=0)] = ByteSize(1_000_000_000)
+    """Memory of each worker for events kept from one epoch to the next, such as 4 GB; 0 reads all anew."""
     maximum_restarts: int = Field(default=2, ge=0)
     """Worker failures survived by restarting from the last checkpoint."""
 
@@ -248,6 +269,11 @@ class Pipeline(Part):
             raise ValueError("no dataset has kind background: there is nothing to learn from")
         if unknown := [name for name in self.training.channels or () if name not in kinds]:
             raise ValueError(f"training.channels names unknown channels {unknown}; known: {list(kinds)}")
+        if unknown := [name for name in self.training.sampling if name not in self.training_channels]:
+            raise ValueError(
+                f"training.sampling names {unknown}, which the network does not learn from; "
+                f"it learns from {list(self.training_channels)}"
+            )
         if self.luminosity > 5000:
             raise ValueError(
                 f"luminosity {self.luminosity:g} fb^-1 is more than the LHC will ever deliver; "

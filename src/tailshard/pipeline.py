@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STAGES = ("ingest", "train", "score", "histogram", "report")
 
 # Where training runs decides neither what is learned from nor what is learned.
-_NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts"}
+_NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts", "reader_threads", "cache"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tailshard.store.catalog import Catalog, Channel, CutflowStep, Quarantined, 
 from tailshard.store.layout import Geometry, assign_splits
 from tailshard.store.write import create_arrays, write_slot
 
-GEOMETRY = Geometry(slot=1024, chunk=256, size=23, types=4)
+GEOMETRY = Geometry(slot=1024, chunk=256, counts=(6, 6, 5, 5))
 QUANTITIES = {
     "met": ("GeV", "missing transverse momentum"),
     "m_ll": ("GeV", "mass of the two leading leptons"),

@@ -13,7 +13,7 @@ from tailshard.store.catalog import Catalog, Channel, CutflowStep, Quarantined, 
 from tailshard.store.layout import Geometry, assign_splits
 from tailshard.store.write import create_arrays, write_slot
 
-GEOMETRY = Geometry(slot=256, chunk=64, size=3, types=2)
+GEOMETRY = Geometry(slot=256, chunk=64, counts=(1, 1))
 QUANTITIES = {
     "met": ("GeV", "missing transverse momentum"),
     "m_eff": ("GeV", "effective mass"),
@@ -62,7 +62,7 @@ def make_events(channel: str, index: int) -> dict[str, np.ndarray]:
     return {
         "rmm": generator.normal(mean, 0.1, (events, GEOMETRY.size, GEOMETRY.size)).astype(np.float32),
         "objects": np.zeros((events, GEOMETRY.size, 4), np.float32),
-        "multiplicity": np.zeros((events, GEOMETRY.types), np.uint8),
+        "multiplicity": np.ones((events, GEOMETRY.types), np.uint8),
         "weight": np.resize(np.array(weights), events),
         "run": np.full(events, 300_000 + index, np.uint64),
         "event_number": generator.permutation(events).astype(np.uint64),

@@ -7,7 +7,7 @@ from tailshard.search import score as module
 from tailshard.search.score import model_hash, score, score_slot, scored_with
 from tailshard.store.catalog import read_catalog
 from tailshard.store.layout import SPLITS, events_group
-from tailshard.store.read import ZarrReader, read_rows
+from tailshard.store.read import ShardReader, read_rows
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def test_the_array_says_what_it_is_and_which_model_made_it(searched) -> None:
 def test_matrices_are_read_chunk_by_chunk(store, small, monkeypatch) -> None:
     asked = []
 
-    class Recording(ZarrReader):
-        def read(self, channel, name, start, stop, out=None):
+    class Recording(ShardReader):
+        def read_islands(self, channel, start, stop):
             asked.append(stop - start)
-            return super().read(channel, name, start, stop, out)
+            return super().read_islands(channel, start, stop)
 
-    monkeypatch.setattr(module, "ZarrReader", Recording)
+    monkeypatch.setattr(module, "ShardReader", Recording)
     model = small.model(store.parent / "model.pt")
     slot = read_catalog(store).slots_of("zjets")[2]
     assert score_slot(model, model_hash(model), store, small.geometry, slot) == 100

@@ -10,7 +10,7 @@ from tailshard.store.catalog import Catalog, Channel, Slot, write_catalog
 from tailshard.store.layout import Geometry
 from tailshard.store.write import create_arrays, write_slot
 
-GEOMETRY = Geometry(slot=64, chunk=8, size=5, types=4)
+GEOMETRY = Geometry(slot=64, chunk=8, counts=(1, 1, 1, 1))
 QUANTITIES = {"met": ("GeV", "missing transverse momentum"), "m_lll": ("GeV", "mass of three leptons")}
 
 Columns = dict[str, np.ndarray]
@@ -20,11 +20,14 @@ def _columns(count: int, first: int = 0) -> Columns:
     random = np.random.default_rng(first)
     rmm = random.exponential(size=(count, 5, 5)).astype(np.float32)
     rmm[random.random(rmm.shape) < 0.7] = 0
+    multiplicity = random.integers(0, 2, (count, 4)).astype(np.uint8)
+    present = np.concatenate([np.ones((count, 1), bool), multiplicity > 0], axis=1)
+    rmm *= present[:, :, np.newaxis] & present[:, np.newaxis, :]
     rmm[:, 0, 0] = np.arange(first, first + count)
     return {
         "rmm": rmm,
         "objects": random.normal(size=(count, 5, 4)).astype(np.float32),
-        "multiplicity": random.integers(0, 3, (count, 4)).astype(np.uint8),
+        "multiplicity": multiplicity,
         "weight": random.normal(1, 1, count),
         "run": np.full(count, 284500, np.uint64),
         "event_number": np.arange(first, first + count, dtype=np.uint64),

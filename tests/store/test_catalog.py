@@ -40,7 +40,7 @@ def slot(channel: str = "ttbar", index: int = 0, dataset: str = "ttbar_2l", **ch
 @pytest.fixture
 def catalog() -> Catalog:
     return Catalog(
-        geometry=Geometry(slot=64, chunk=8, size=5, types=4),
+        geometry=Geometry(slot=64, chunk=8, counts=(1, 1, 1, 1)),
         channels=(
             Channel(name="ttbar", kind="background", label=r"$t\bar{t}$"),
             Channel(name="Zee", kind="background"),
@@ -112,7 +112,7 @@ def test_unknown_channel_is_named_with_those_there_are(catalog):
         pytest.param({"slots": (slot(), slot(index=2, dataset="ttbar_1l"))}, id="place"),
         pytest.param({"slots": (slot(),)}, id="slot_gone"),
         pytest.param({"scales": {}}, id="scale"),
-        pytest.param({"geometry": Geometry(slot=64, chunk=16, size=5, types=4)}, id="geometry"),
+        pytest.param({"geometry": Geometry(slot=64, chunk=16, counts=(1, 1, 1, 1))}, id="geometry"),
     ],
 )
 def test_snapshot_changes_with(catalog, change):
@@ -146,10 +146,10 @@ def test_slots_of_undeclared_channels_are_refused(catalog):
     [
         pytest.param('{"version": 1, "geome', "damaged", id="torn"),
         pytest.param("", "damaged", id="empty"),
-        pytest.param('{"version": 99}', "version 99, this tailshard reads 1", id="newer_version"),
+        pytest.param('{"version": 99}', "version 99, this tailshard reads 2", id="newer_version"),
         pytest.param("[1, 2]", "version None", id="foreign_list"),
         pytest.param('{"name": "other"}', "version None", id="foreign_object"),
-        pytest.param('{"version": 1}', "not a catalog.*geometry", id="incomplete"),
+        pytest.param('{"version": 2}', "not a catalog.*geometry", id="incomplete"),
     ],
 )
 def test_bad_file_is_a_store_error_that_says_what_to_do(tmp_path, content, message):
@@ -166,7 +166,7 @@ def test_absent_store_says_what_to_run(tmp_path):
 def test_file_is_readable_json_without_times(tmp_path, catalog):
     write_catalog(tmp_path, catalog)
     content = json.loads(catalog_path(tmp_path).read_text())
-    assert content["version"] == 1
+    assert content["version"] == 2
     assert set(content) == {
         "version",
         "geometry",

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from tailshard.errors import StoreError
+from tailshard.features.islands import Islands, pack
 from tailshard.store.cells import Statistics
 from tailshard.store.layout import Geometry
 from tailshard.store.read import ZarrReader, read_rows
@@ -58,7 +59,8 @@ def test_statistics_of_each_split_are_stored(store, geometry, make_columns, make
     stored = ZarrReader(store).read("ttbar", "statistics", 2, 3)[0]
     for number in (1, 2, 3):
         chosen = split == number
-        expected = Statistics.of(columns["rmm"][chosen], columns["weight"][chosen], geometry.chunk)
+        islands = pack(columns["rmm"][chosen], columns["multiplicity"][chosen], geometry.counts)
+        expected = Statistics.of(islands, columns["weight"][chosen])
         np.testing.assert_array_equal(stored[number - 1], expected.stacked())
 
 
@@ -203,16 +205,18 @@ def test_error_is_written_beside_the_rows(store, geometry, make_columns, make_sp
 
 
 def test_slot_is_written_within_the_memory_that_is_announced(tmp_path, quantities):
-    geometry = Geometry(slot=8192, chunk=512, size=23, types=4)
+    geometry = Geometry(slot=8192, chunk=512, counts=(6, 6, 5, 5))
     create_arrays(tmp_path, {"ttbar": 1}, geometry, {})
     random = np.random.default_rng(0)
     count, split = 8192, random.integers(1, 4, 8192).astype(np.uint8)
+    multiplicity = np.full((count, 4), [3, 2, 3, 2], np.uint8)
     tracemalloc.start()
     try:
         columns = {
-            "rmm": np.zeros((count, 23, 23), np.float32),
+            # ten objects an event, the number that estimates are made for
+            "rmm": Islands((6, 6, 5, 5), multiplicity, np.zeros(121 * count, np.float32)),
             "objects": np.zeros((count, 23, 4), np.float32),
-            "multiplicity": np.zeros((count, 4), np.uint8),
+            "multiplicity": multiplicity,
             "weight": np.ones(count),
             **{name: np.zeros(count, np.uint64) for name in ("run", "event_number", "entry")},
         }
@@ -256,7 +260,7 @@ def test_channel_without_slots_can_be_created(tmp_path, geometry, quantities):
     assert zarr.open_array(tmp_path / "events.zarr", path="ttbar/rmm", mode="r").shape == (0, 5, 5)
 
 
-@pytest.mark.parametrize("change", [{"slot": 128}, {"chunk": 16}, {"size": 7}], ids=str)
+@pytest.mark.parametrize("change", [{"slot": 128}, {"chunk": 16}, {"counts": (2, 2, 1, 1)}], ids=str)
 def test_another_geometry_is_refused(store, geometry, quantities, change):
     other = Geometry(**{**vars(geometry), **change})
     with pytest.raises(StoreError, match=r"another geometry.*remove the store"):
@@ -276,7 +280,7 @@ def test_another_geometry_is_refused(store, geometry, quantities, change):
         pytest.param(
             lambda c: c["weight"].__setitem__(3, np.nan), "1 of 40 weights are not", id="nan_weight"
         ),
-        pytest.param(lambda c: c["rmm"].__setitem__((3, 1, 1), np.nan), "not finite", id="nan_cell"),
+        pytest.param(lambda c: c["rmm"].__setitem__((3, 0, 0), np.nan), "not finite", id="nan_cell"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(store, geometry, make_columns, make_splits, spoil, message):

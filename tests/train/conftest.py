@@ -11,7 +11,7 @@ from tailshard.store.catalog import Catalog, Channel, Slot, write_catalog
 from tailshard.store.layout import Geometry
 from tailshard.store.write import create_arrays, write_slot
 
-GEOMETRY = Geometry(slot=512, chunk=16, size=5, types=4)
+GEOMETRY = Geometry(slot=512, chunk=16, counts=(1, 1, 1, 1))
 CONSTANT_CELLS = 2
 
 
@@ -39,7 +39,7 @@ def write_store(store: Path, events: dict[str, tuple[int, int, int]], seed: int 
             {
                 "rmm": matrices(count, seed + number),
                 "objects": np.zeros((count, GEOMETRY.size, 4), np.float32),
-                "multiplicity": np.zeros((count, GEOMETRY.types), np.uint8),
+                "multiplicity": np.ones((count, GEOMETRY.types), np.uint8),
                 "weight": rng.normal(1.0, 0.7, count),
                 **{name: np.arange(count, dtype=np.uint64) for name in ("run", "event_number", "entry")},
             },

@@ -114,6 +114,7 @@ def gather(
     cursor: NDArray[np.uint64],
     objects: tuple[NDArray[np.float64], ...],
     row: NDArray[np.uint64],
+    is_leading: NDArray[np.bool_],
 ) -> None:
     """Copy one type's objects that have a row to each event's cursor, and move the cursors on."""
     pt, eta, phi, mass = components
@@ -130,6 +131,7 @@ def gather(
             to_phi[target] = phi[source]
             to_mass[target] = mass[source]
             row[target] = its_row
+            is_leading[target] = its_row == first_row
             source += one
             target += one
             its_row += one
@@ -189,8 +191,9 @@ def write_event(
 ) -> None:
     """Write the matrix of one event.
 
-    `matrix` is flat; `met` is its magnitude, x and y; `objects` are the event's first object and the one
-    after its last; `row` tells the row of each object and `is_leading` whether a row begins a type.
+    `matrix` is flat, with rows of `size` cells; `met` is its magnitude, x and y; `objects` are the event's
+    first object and the one after its last; `row` tells the row of each object and `is_leading` whether
+    it is the first of its type.
     """
     one = np.uint64(1)
     stride = np.uint64(size)
@@ -210,7 +213,7 @@ def write_event(
             matrix[row_i] = math.sqrt(max(square, 0.0)) * energy_scale
         twice_sinh = up * up - down * down
         matrix[row_i * stride] = twice_sinh * twice_sinh / 2 * convention.angle_factor
-        if is_leading[row_i]:
+        if is_leading[i]:
             matrix[row_i * stride + row_i] = energy * energy_scale
         else:
             before = momenta.balance[i - one]
@@ -246,8 +249,9 @@ def compute(
     convention: Convention,
     energy_scale: float,
     matrices: NDArray[np.float32],
+    island_starts: NDArray[np.int64],
 ) -> None:
-    """Write the matrices of all events.
+    """Write the matrices of all events, whole or without the rows and columns of absent objects.
 
     Nothing is checked here; `tailshard.features.rmm` does.
 
@@ -264,16 +268,16 @@ def compute(
     energy_scale
         Multiplies energies and masses.
     matrices
-        (events * size * size,), overwritten.
+        (events * size * size,), overwritten. For islands, one after another: as long as they take.
+    island_starts
+        (events + 1,): where the island of each event begins; empty for whole matrices.
     """
-    size = 1
-    is_leading = np.zeros(1 + sum(counts), np.bool_)
-    for count in counts:
-        is_leading[size] = True
-        size += count
+    as_islands = len(island_starts) > 0
+    size = 1 + sum(counts)
     cells = size * size
     capacity = TILE * (size - 1)
     row = np.empty(capacity, np.uint64)
+    is_leading = np.empty(capacity, np.bool_)
     gathered = np.empty((4, capacity))
     objects = (gathered[0], gathered[1], gathered[2], gathered[3])
     made = np.empty((9, capacity))
@@ -297,17 +301,26 @@ def compute(
                 cursor,
                 objects,
                 row,
+                is_leading,
             )
             first_row += counts[block]
         compute_momenta(number, objects, convention, momenta)
-        begin = 0
+        begin: Any = np.uint64(0)
         for event in range(first, last):
             met_pt = limited(met[event], 0.0, MAXIMUM_ENERGY)
             cosine, sine = cosine_and_sine(met_phi[event])
             end = cursor[event - first]
+            if as_islands:
+                for k in range(begin, end):
+                    row[k] = k - begin + np.uint64(1)
+                width = int(end - begin) + 1
+                start, stop = island_starts[event], island_starts[event + 1]
+            else:
+                width = size
+                start, stop = event * cells, (event + 1) * cells
             write_event(
-                matrices[event * cells : (event + 1) * cells],
-                size,
+                matrices[start:stop],
+                width,
                 (met_pt, met_pt * cosine, met_pt * sine),
                 (begin, end),
                 row,

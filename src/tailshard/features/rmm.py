@@ -33,6 +33,7 @@ from .blocks import (
     pad_objects,
 )
 from .conventions import CONVENTIONS, Convention, convention_scales
+from .islands import Islands, island_starts
 from .kernel import compute
 from .names import cell_names, row_names
 
@@ -43,11 +44,14 @@ __all__ = [
     "block_from_awkward",
     "blocks_from_objects",
     "cell_names",
+    "islands_from_objects",
     "pad_objects",
     "rmm",
     "rmm_from_objects",
     "row_names",
 ]
+
+_NO_ISLANDS = np.zeros(0, np.int64)
 
 
 def rmm(
@@ -97,7 +101,9 @@ def rmm(
     )
     offsets = [np.ascontiguousarray(block.offsets, np.int64) for block in blocks]
     starts, stops = [each[:-1] for each in offsets], [each[1:] for each in offsets]
-    return _compute(met, met_phi, starts, stops, components, counts, convention, center_of_mass_energy, out)
+    out = _matrices(len(met), counts, out)
+    _compute(met, met_phi, starts, stops, components, counts, convention, center_of_mass_energy, out)
+    return out
 
 
 def rmm_from_objects(
@@ -131,13 +137,59 @@ def rmm_from_objects(
         As in `rmm`.
     """
     check_objects(objects, multiplicity, counts)
+    out = _matrices(len(objects), counts, out)
+    events = _padded(objects, multiplicity, counts)
+    _compute(*events, counts, convention, center_of_mass_energy, out)
+    return out
+
+
+def islands_from_objects(
+    objects: NDArray[np.float32],
+    multiplicity: NDArray[np.uint8],
+    counts: Sequence[int],
+    convention: str = "chekanov",
+    center_of_mass_energy: float = 13000.0,
+) -> Islands:
+    """Compute the matrices from the padded objects without ever making the cells of absent objects.
+
+    Parameters
+    ----------
+    objects, multiplicity, counts, convention, center_of_mass_energy
+        As in `rmm_from_objects`, whose bits the cells have.
+
+    Raises
+    ------
+    ConfigError, ProcessingError
+        As in `rmm`.
+    """
+    check_objects(objects, multiplicity, counts)
+    starts = island_starts(multiplicity)
+    cells = np.empty(starts[-1], np.float32)
+    events = _padded(objects, multiplicity, counts)
+    _compute(*events, counts, convention, center_of_mass_energy, cells, starts)
+    return Islands(tuple(counts), multiplicity, cells)
+
+
+def _matrices(events: int, counts: Sequence[int], out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    shape = (events, 1 + sum(counts), 1 + sum(counts))
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ProcessingError(
+            f"out must be a float32 array of shape {shape} in C order, found {out.dtype} {out.shape}"
+        )
+    return out
+
+
+def _padded(
+    objects: NDArray[np.float32], multiplicity: NDArray[np.uint8], counts: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]], list[NDArray[Any]], Any]:
+    """Say where the kernel finds padded objects: MET, its azimuth, starts, stops, components."""
     events, size, _ = objects.shape
     flat = np.ascontiguousarray(objects, np.float32).reshape(events * size, 4)
-    components = (tuple(flat.T),) * len(counts)
     starts = [np.arange(events) * size + first_row for first_row in first_rows(counts)]
     stops = [start + multiplicity[:, number] for number, start in enumerate(starts)]
-    met, met_phi = objects[:, 0, 0], objects[:, 0, 2]
-    return _compute(met, met_phi, starts, stops, components, counts, convention, center_of_mass_energy, out)
+    return objects[:, 0, 0], objects[:, 0, 2], starts, stops, (tuple(flat.T),) * len(counts)
 
 
 def _compute(
@@ -149,19 +201,12 @@ def _compute(
     counts: Sequence[int],
     convention: str,
     center_of_mass_energy: float,
-    out: NDArray[np.float32] | None,
-) -> NDArray[np.float32]:
+    out: NDArray[np.float32],
+    starts_of_islands: NDArray[np.int64] = _NO_ISLANDS,
+) -> None:
     rules, energy_scale = convention_scales(convention, center_of_mass_energy)
-    events, size = len(met), 1 + sum(counts)
-    if len(met_phi) != events:
-        raise ProcessingError(f"met has {events} events and met_phi {len(met_phi)}")
-    if out is None:
-        out = np.empty((events, size, size), np.float32)
-    elif out.shape != (events, size, size) or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise ProcessingError(
-            f"out must be a float32 array of shape {(events, size, size)} in C order, "
-            f"found {out.dtype} {out.shape}"
-        )
+    if len(met_phi) != len(met):
+        raise ProcessingError(f"met has {len(met)} events and met_phi {len(met_phi)}")
     compute(
         _read_only(np.ascontiguousarray(met, np.float64)),
         _read_only(np.ascontiguousarray(met_phi, np.float64)),
@@ -172,8 +217,8 @@ def _compute(
         rules,
         energy_scale,
         out.reshape(-1),
+        _read_only(starts_of_islands),
     )
-    return out
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

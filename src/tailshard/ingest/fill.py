@@ -11,7 +11,7 @@ from ..events.objects import select_objects
 from ..events.selection import select_events
 from ..events.weights import event_weight, sample_of
 from ..features.blocks import block_from_awkward, pad_objects
-from ..features.rmm import rmm_from_objects
+from ..features.rmm import islands_from_objects
 from ..ntuples.dialects import dialect
 from ..store.catalog import CutflowStep, Slot
 from ..store.layout import assign_splits
@@ -58,7 +58,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
         counts,
     )
     columns = {
-        "rmm": rmm_from_objects(
+        "rmm": islands_from_objects(
             padded, multiplicity, counts, features.convention, features.center_of_mass_energy
         ),
         "objects": padded,

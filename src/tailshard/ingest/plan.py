@@ -31,10 +31,8 @@ class SlotTask:
 
 def geometry_of(pipeline: Pipeline) -> Geometry:
     """Sizes of the store of a pipeline."""
-    multiplicities = pipeline.features.multiplicities
-    return Geometry(
-        pipeline.store.slot, pipeline.store.chunk, multiplicities.size, len(multiplicities.counts)
-    )
+    store = pipeline.store
+    return Geometry(store.slot, store.chunk, pipeline.features.multiplicities.counts, store.codec)
 
 
 def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str:

@@ -23,7 +23,7 @@ from ..errors import StoreError, WorkdirError
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import Geometry, events_group, shard_file
-from ..store.read import ZarrReader, open_channel
+from ..store.read import ShardReader, open_channel
 from ..store.write import write_column
 from .filling import ERROR, require_finite
 from .reduction import reduce_slots
@@ -105,13 +105,13 @@ def score_slot(model: Path, digest: str, store: Path, geometry: Geometry, slot: 
     """
     events = sum(slot.rows)
     errors = np.empty(events, np.float32)
-    first, reader = geometry.first_row(slot.index), ZarrReader(store)
+    first, reader = geometry.first_row(slot.index), ShardReader(store)
     with _one_thread():
         network = _load(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
-            matrices = reader.read(slot.channel, "rmm", first + start, first + stop)
-            errors[start:stop] = network.errors(matrices)
+            islands = reader.read_islands(slot.channel, first + start, first + stop)
+            errors[start:stop] = network.errors(islands)
     require_finite("reconstruction error", errors, slot, "train again with a smaller training.learning_rate")
     write_column(store, slot.channel, ERROR, slot.index, geometry, errors)
     return events

@@ -18,7 +18,7 @@ from ..ledger import write_atomically
 from ..parts import Part
 from .layout import SPLITS, Geometry
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
 
 Number = TypeVar("Number", int, float)
 
@@ -182,7 +182,7 @@ class Catalog(Part):
         """
         names = {channel.name for channel in self.channels} if channels is None else set(channels)
         return content_hash(
-            [self.geometry.slot, self.geometry.chunk, self.geometry.size, self.geometry.types],
+            [self.geometry.slot, self.geometry.chunk, list(self.geometry.counts)],
             {
                 name: [[slot.index, slot.key, slot.rows, self.scale(slot)] for slot in self.slots_of(name)]
                 for name in names

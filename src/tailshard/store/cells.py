@@ -1,13 +1,15 @@
 """Statistics of matrices cell by cell, in a form that can be merged."""
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
+from ..features.blocks import first_rows
+from ..features.islands import Islands, rows_of
+from ..features.kernel import compiled
 
 Cells = NDArray[np.float64]
 
@@ -58,38 +60,43 @@ class Statistics:
         return cls(0, 0.0, zeros, zeros, zeros, zeros, zeros, zeros)
 
     @classmethod
-    def of(cls, matrices: NDArray[np.float32], weight: NDArray[np.float64], block: int = 1024) -> Self:
-        """Compute the statistics of matrices (events, rows, columns) with weights (events,).
+    def of(cls, islands: Islands, weight: NDArray[np.float64]) -> Self:
+        """Compute the statistics of some events with weights (events,).
 
-        Works in blocks of events to bound memory. Sums run along the event axis one event after
-        another (never through BLAS), so that the bits do not depend on the machine.
+        Sums run over one event after another, so that their bits do not depend on the machine.
 
         Raises
         ------
         StoreError
             A cell is not finite.
         """
-        parts = (
-            cls._of_block(matrices[start : start + block], weight[start : start + block])
-            for start in range(0, len(matrices), block)
-        )
-        return reduce(cls.merge, parts, cls.empty(matrices.shape[1]))
-
-    @classmethod
-    def _of_block(cls, matrices: NDArray[np.float32], weight: NDArray[np.float64]) -> Self:
-        if not np.isfinite(matrices).all():
+        if not np.isfinite(islands.cells).all():
             raise StoreError("a matrix holds cells that are not finite; check the momenta it was made from")
-        cells = matrices.astype(np.float64)
-        mean = cells.mean(axis=0)
+        size, events = islands.size, len(islands)
+        if not events:
+            return cls.empty(size)
+        where = (islands.multiplicity, islands.cells, np.asarray(first_rows(islands.counts), np.uint64), size)
+        present, occupancy, total, weighted_sum = np.zeros((4, size * size))
+        minimum, maximum = np.full((2, size * size), (np.inf,)) * np.array([[1], [-1]])
+        add_cells(*where, weight, present, occupancy, total, weighted_sum, minimum, maximum)
+        mean, absent = total / events, events - present
+        # Where an object is absent, its cells are zero.
+        deviations = absent * mean**2
+        add_squared_deviations(*where, mean, deviations)
         return cls(
-            events=len(cells),
-            sum_of_weights=float(weight.sum()),
-            occupancy=np.count_nonzero(cells, axis=0).astype(np.float64),
-            minimum=cells.min(axis=0),
-            maximum=cells.max(axis=0),
-            mean=mean,
-            sum_of_squared_deviations=((cells - mean) ** 2).sum(axis=0),
-            weighted_sum=(cells * weight[:, np.newaxis, np.newaxis]).sum(axis=0),
+            events,
+            float(weight.sum()),
+            *(
+                cells.reshape(size, size)
+                for cells in (
+                    occupancy,
+                    np.where(absent > 0, np.minimum(minimum, 0), minimum),
+                    np.where(absent > 0, np.maximum(maximum, 0), maximum),
+                    mean,
+                    deviations,
+                    weighted_sum,
+                )
+            ),
         )
 
     def merge(self, other: Self) -> Self:
@@ -126,3 +133,60 @@ class Statistics:
         named = dict(zip(cls.STORED, stored, strict=True))
         named["weighted_sum"] = named["weighted_sum"] * scale
         return cls(events, sum_of_weights * scale, **named)
+
+
+@compiled
+def add_cells(
+    multiplicity: NDArray[np.uint8],
+    cells: NDArray[np.float32],
+    first_row: NDArray[np.uint64],
+    size: int,
+    weight: NDArray[np.float64],
+    present: Cells,
+    occupancy: Cells,
+    total: Cells,
+    weighted_sum: Cells,
+    minimum: Cells,
+    maximum: Cells,
+) -> None:
+    """Add the cells of some islands to sums of whole matrices."""
+    rows = np.zeros(size, np.uint64)
+    stride = np.uint64(size)
+    place = np.uint64(0)
+    for event in range(len(multiplicity)):
+        number = rows_of(multiplicity[event], first_row, rows)
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                cell, value = line + rows[j], np.float64(cells[place + j])
+                present[cell] += 1
+                occupancy[cell] += value != 0
+                total[cell] += value
+                weighted_sum[cell] += value * weight[event]
+                minimum[cell] = min(minimum[cell], value)
+                maximum[cell] = max(maximum[cell], value)
+            place += number
+
+
+@compiled
+def add_squared_deviations(
+    multiplicity: NDArray[np.uint8],
+    cells: NDArray[np.float32],
+    first_row: NDArray[np.uint64],
+    size: int,
+    mean: Cells,
+    deviations: Cells,
+) -> None:
+    """Add the squared distances of the cells of some islands from a mean."""
+    rows = np.zeros(size, np.uint64)
+    stride = np.uint64(size)
+    place = np.uint64(0)
+    for event in range(len(multiplicity)):
+        number = rows_of(multiplicity[event], first_row, rows)
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                cell = line + rows[j]
+                difference = np.float64(cells[place + j]) - mean[cell]
+                deviations[cell] += difference * difference
+            place += number

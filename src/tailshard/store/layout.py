@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,12 @@ SPLITS = ("training", "validation", "test")
 
 COMPONENTS = ("pt", "eta", "phi", "mass")
 """Components of an object in the array ``objects``."""
+
+COUNTS = "counts"
+"""Attribute of the array ``rmm``: rows by object type."""
+
+OBJECTS_AT_MOST = 10
+"""Objects that an event has on average, at most, in estimates of memory."""
 
 OBJECT_TYPES = ("light_jets", "b_jets", "electrons", "muons")
 """Object types in the array ``multiplicity``."""
@@ -56,10 +62,20 @@ class Geometry:
     """Rows in a slot."""
     chunk: int
     """Rows in a chunk: the least that is decoded at once."""
-    size: int
-    """Rows, and columns, of the rapidity-mass matrix."""
-    types: int
-    """Object types."""
+    counts: tuple[int, ...]
+    """Rows of the rapidity-mass matrix by object type."""
+    codec: Literal["islands", "zstd"] = "islands"
+    """How matrices are stored: without their empty cells, or whole and compressed."""
+
+    @property
+    def size(self) -> int:
+        """Rows, and columns, of the rapidity-mass matrix."""
+        return 1 + sum(self.counts)
+
+    @property
+    def types(self) -> int:
+        """Object types."""
+        return len(self.counts)
 
     def first_row(self, index: int) -> int:
         """First row of a slot."""
@@ -73,11 +89,16 @@ class Geometry:
 
     @property
     def matrix_bytes(self) -> int:
-        """Bytes of one event's matrix in memory."""
+        """Bytes of one event's whole matrix in memory."""
         return 4 * self.size**2
 
+    @property
+    def island_bytes(self) -> int:
+        """Bytes of one event's matrix without the cells of absent objects, for ten objects an event."""
+        return 4 * min(self.size, 1 + OBJECTS_AT_MOST) ** 2 + self.types
+
     def bytes_per_event(self, quantities: int = 0) -> int:
-        """Bytes of one event's row in memory, over all arrays, with that many kinematic quantities."""
+        """Bytes of one event's row in memory, with whole matrices and that many kinematic quantities."""
         fixed = sum(
             np.dtype(column.dtype).itemsize * int(np.prod(column.shape, dtype=np.int64))
             for column in columns(self, {}).values()
@@ -94,23 +115,21 @@ class Geometry:
         return int(events * (0.08 * self.matrix_bytes + 0.25 * objects + 0.75 * rest))
 
     def ingest_task_bytes(self, quantities: int = 0) -> int:
-        """Peak of writing a full slot: all columns, a sorted copy of the matrices, chunks being encoded.
-
-        Zarr encodes ten chunks at once; with their copies that is less than 16 chunks.
-        """
-        copies = (self.slot + 16 * self.chunk) * self.matrix_bytes
-        return self.slot * self.bytes_per_event(quantities) + copies
+        """Peak of writing a full slot: all columns, a sorted copy of them, and the chunk being encoded."""
+        row = self.bytes_per_event(quantities) - self.matrix_bytes + self.island_bytes
+        return 2 * self.slot * row + 2 * self.chunk * self.matrix_bytes
 
     def stream_bytes(self, window_chunks: int, batch_size: int, ranks: int = 1, read_ahead: int = 1) -> int:
-        """Peak of one rank's stream: the window in use, those read ahead, and two batches.
+        """Peak of one rank's stream: the window in use, those read ahead, one being sorted, two batches.
 
-        A row holds its matrix and its weight; positions and the permutation of a window, which every
-        rank computes in full, add 32 bytes a row.
+        A row holds its island, weight and place; the permutation of a window, which every rank computes
+        in full, adds 32 bytes a row. Batches are expanded to whole matrices.
         """
-        row = self.matrix_bytes + 8
+        row = self.island_bytes + 24
         window = window_chunks * self.chunk
         share = -(-window_chunks // ranks) * self.chunk
-        return (1 + read_ahead) * (share * row + window * 32) + 2 * -(-batch_size // ranks) * (row + 8)
+        batch = -(-batch_size // ranks) * (self.matrix_bytes + 2 * row)
+        return (2 + read_ahead) * (share * row + window * 32) + 2 * batch
 
     def scoring_task_bytes(self) -> int:
         """Peak of scoring a slot chunk by chunk: matrices, scaled, reconstructed, squared, and the errors."""
@@ -161,7 +180,7 @@ def columns(geometry: Geometry, quantities: Mapping[str, tuple[str, str]]) -> di
             "pt, eta, phi and signed mass of the objects, one for each row of the matrix",
             streamed=True,
         ),
-        "multiplicity": Column("uint8", ("type",), (types,), "1", "stored objects by type"),
+        "multiplicity": Column("uint8", ("type",), (types,), "1", "stored objects by type", streamed=True),
         "split": Column("uint8", units="1", long_name="0 unused row, 1 training, 2 validation, 3 test"),
         "weight": Column("float64", units="1", long_name="event weight", streamed=True),
         "run": Column("uint64", units="1", long_name="run number"),

@@ -16,12 +16,13 @@ which NumPy keeps stable between versions, keyed by a digest of what is shuffled
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Sampling
 from .catalog import Catalog
 
 Integers = NDArray[np.int64]
@@ -43,6 +44,10 @@ class Blocks(NamedTuple):
         """Rows in each block."""
         return self.stop - self.start
 
+    def take(self, chosen: Integers | slice) -> "Blocks":
+        """Give some of the blocks."""
+        return Blocks(self.channel[chosen], self.start[chosen], self.stop[chosen], self.scale[chosen])
+
 
 def blocks_of(catalog: Catalog, channels: Sequence[str], split: str) -> Blocks:
     """Cut the rows of a split into blocks, in the order of the channels and slots."""
@@ -58,6 +63,36 @@ def blocks_of(catalog: Catalog, channels: Sequence[str], split: str) -> Blocks:
             numbers, scales = np.full(count, number), np.full(count, catalog.scale(slot))
             parts.append(Blocks(numbers, edges[:-1], edges[1:], scales))
     return Blocks(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def sampled(
+    blocks: Blocks, channels: Sequence[str], sampling: Mapping[str, Sampling], seed: int, epoch: int
+) -> Blocks:
+    """Choose what an epoch reads of each channel.
+
+    A channel without an entry is read once. Another gives a fixed number of rows in every epoch: all of
+    them as many times as they go into it, and for the rest a choice of blocks that changes from epoch to
+    epoch, the last one cut. Weights are scaled so that the channel's sum stays what it is.
+    """
+    parts = []
+    for place, channel in enumerate(channels):
+        members = blocks.take(np.flatnonzero(blocks.channel == place))
+        rows = int(members.sizes.sum())
+        if channel not in sampling or not rows:
+            parts.append(members)
+            continue
+        wanted = max(1, round(sampling[channel].factor * rows))
+        if (at_most := sampling[channel].at_most) is not None:
+            wanted = min(wanted, at_most)
+        order = permutation(len(members.sizes), seed, epoch, "sample", channel)
+        stops = np.cumsum(members.sizes[order])
+        chosen = order[: np.searchsorted(stops, wanted % rows) + 1] if wanted % rows else order[:0]
+        rest = members.take(chosen)
+        if len(chosen):
+            rest.stop[-1] -= stops[len(chosen) - 1] - wanted % rows
+        repeated = Blocks(*map(np.concatenate, zip(*[members] * (wanted // rows), rest, strict=True)))
+        parts.append(repeated._replace(scale=repeated.scale * (rows / wanted)))
+    return Blocks(*map(np.concatenate, zip(*parts, strict=True))) if parts else blocks
 
 
 def shuffled_windows(

@@ -1,18 +1,29 @@
 """Rows of a store as arrays. How rows are read is behind one small interface, `RowReader`."""
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import zarr
+from numcodecs import Zstd
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import ProcessingError, StoreError
+from ..features.islands import Islands, pack
 from .catalog import Catalog, Slot
 from .cells import Statistics
-from .layout import SPLITS, events_group, shard_file
+from .codec import IslandsCodec, decode_islands
+from .layout import COUNTS, SPLITS, events_group, shard_file
+from .shard import Shard
+
+OPEN_SHARDS = 512
+"""Files that a reader keeps open, at most."""
+
+Decoded = TypeVar("Decoded")
+
+_ZSTD = Zstd()
 
 
 class RowReader(Protocol):
@@ -22,6 +33,15 @@ class RowReader(Protocol):
         self, channel: str, name: str, start: int, stop: int, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Read rows ``[start, stop)`` of an array of a channel, into `out` where it is given.
+
+        Raises
+        ------
+        StoreError
+            The rows were never written, or are damaged.
+        """
+
+    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+        """Read the matrices of rows ``[start, stop)`` of a channel, without the cells of absent objects.
 
         Raises
         ------
@@ -46,14 +66,30 @@ class ZarrReader:
         try:
             rows = np.asarray(array[start:stop])
         except (RuntimeError, ValueError, OSError, TypeError, KeyError, IndexError) as error:
-            raise StoreError(
-                f"rows {start} to {stop} of {channel}/{name} in {self._store} are damaged ({error}); "
-                "remove the store and run tailshard ingest"
-            ) from error
+            raise self._damaged(channel, name, start, stop, error) from error
         if out is None:
             return rows
         out[...] = rows
         return out
+
+    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+        """Read matrices; see `RowReader.read_islands`."""
+        matrices = self.read(channel, "rmm", start, stop)
+        multiplicity = self.read(channel, "multiplicity", start, stop)
+        try:
+            return pack(matrices, multiplicity, self._counts(channel))
+        except ProcessingError as error:
+            raise self._damaged(channel, "rmm", start, stop, error) from error
+
+    def _counts(self, channel: str) -> tuple[int, ...]:
+        counts: Any = self._array(channel, "rmm").attrs[COUNTS]
+        return tuple(counts)
+
+    def _damaged(self, channel: str, name: str, start: int, stop: int, error: Exception) -> StoreError:
+        return StoreError(
+            f"rows {start} to {stop} of {channel}/{name} in {self._store} are damaged ({error}); "
+            "run tailshard verify to see what else is, remove the store and run tailshard ingest"
+        )
 
     def _array(self, channel: str, name: str) -> "zarr.Array[Any]":
         if (channel, name) not in self._arrays:
@@ -83,6 +119,85 @@ class ZarrReader:
                 )
 
 
+class ShardReader(ZarrReader):
+    """Reads rows of sharded arrays by straight byte ranges, and other arrays as `ZarrReader` does.
+
+    Verifies the checksums of every index and chunk that it reads. Safe to use from several threads.
+    """
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(store)
+        # As many files stay open; a stream comes back to the same few shards again and again.
+        self._shard = lru_cache(maxsize=OPEN_SHARDS)(self._open_shard)
+
+    def read(
+        self, channel: str, name: str, start: int, stop: int, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Read rows; see `RowReader.read`."""
+        array = self._array(channel, name)
+        if array.shards is None or isinstance(_serializer(array), IslandsCodec):
+            return super().read(channel, name, start, stop, out)
+        shape = array.chunks
+        dtype = array.dtype.newbyteorder("<")
+
+        def decode(content: bytes) -> NDArray[Any]:
+            return np.frombuffer(_ZSTD.decode(content), dtype).reshape(shape)
+
+        parts = [rows[first:last] for rows, first, last in self._chunks(channel, name, start, stop, decode)]
+        if out is None:
+            return np.concatenate([np.zeros((0, *shape[1:]), array.dtype), *parts])
+        np.concatenate(parts, out=out)
+        return out
+
+    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+        """Read matrices; see `RowReader.read_islands`."""
+        array, counts = self._array(channel, "rmm"), self._counts(channel)
+        if not isinstance(_serializer(array), IslandsCodec):
+            return super().read_islands(channel, start, stop)
+        chunk = array.chunks[0]
+
+        def decode(content: bytes) -> Islands:
+            return decode_islands(content, chunk, counts)
+
+        found = self._chunks(channel, "rmm", start, stop, decode)
+        parts = [islands[first:last] for islands, first, last in found]
+        return Islands.concatenated(parts) if parts else Islands.empty(counts)
+
+    def _chunks(
+        self, channel: str, name: str, start: int, stop: int, decode: Callable[[bytes], Decoded]
+    ) -> Iterator[tuple[Decoded, int, int]]:
+        """Decode the chunks that hold rows ``[start, stop)``; with each, which rows of it."""
+        array = self._array(channel, name)
+        if not 0 <= start <= stop <= array.shape[0]:
+            raise StoreError(
+                f"{channel}/{name} in {self._store} has {array.shape[0]} rows, asked for {start} to {stop}"
+            )
+        chunk, in_shard = array.chunks[0], _chunks_in_shard(array)
+        for number in range(start // chunk, -(-stop // chunk)):
+            shard = self._shard(channel, name, number // in_shard)
+            try:
+                rows = decode(shard.chunk(number % in_shard))
+            except (ValueError, RuntimeError) as error:
+                raise self._damaged(channel, name, start, stop, error) from error
+            first = number * chunk
+            yield rows, max(start - first, 0), min(stop - first, chunk)
+
+    def _open_shard(self, channel: str, name: str, index: int) -> Shard:
+        array = self._array(channel, name)
+        path = shard_file(self._store / channel / name, index, array.ndim)
+        return Shard(path, _chunks_in_shard(array))
+
+
+def _chunks_in_shard(array: "zarr.Array[Any]") -> int:
+    return int((array.shards or array.chunks)[0]) // int(array.chunks[0])
+
+
+def _serializer(array: "zarr.Array[Any]") -> Any:
+    """Give the codec that turns the numbers of a sharded array into bytes."""
+    metadata: Any = array.metadata
+    return metadata.codecs[0].codecs[0]
+
+
 def open_channel(store: Path, channel: str) -> zarr.Group:
     """Open a channel's group for reading.
 
@@ -107,7 +222,7 @@ def read_rows(
     StoreError
         An array is absent, the rows were never written, or they are damaged.
     """
-    reader = ZarrReader(store)
+    reader = ShardReader(store)
     return {name: reader.read(channel, name, start, stop) for name in names}
 
 

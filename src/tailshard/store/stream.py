@@ -1,91 +1,69 @@
 """Batches of shuffled events out of the store, the same for any number of ranks.
 
 Batch b of epoch e is a pure function of the snapshot, the settings, e and b (see `order`). A rank
-reads its blocks of every window and yields its rows of every batch, which may be none. A background
-thread reads the next window while batches are cut out of the present one; two buffers change places::
+reads its blocks of every window and yields its rows of every batch, which may be none. Background
+threads read the next window while batches are cut out of the present one::
 
-    reader thread   | window 0 | window 1  . . . | window 2  . . .
+    reader threads  | window 0 | window 1  . . . | window 2  . . .
     consumer                   | b0 b1 b2 b3 . . | b4 b5 b6 . . .
 
-Peak memory of a rank is (1 + read_ahead) windows / ranks, and two batches: it follows the window and
-never the store (`Geometry.stream_bytes`).
+Events stay islands all the way: whoever uses a batch expands it, as late as possible. Peak memory of a
+rank is (2 + read_ahead) windows / ranks, and two batches: it follows the window and never the store
+(`Geometry.stream_bytes`).
 """
 
 import threading
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Sampling, content_hash
 from ..errors import ConfigError, StateError
+from ..features.islands import Islands, arranged, expand
+from .cache import Block, Cache
 from .catalog import read_catalog
 from .layout import SPLITS
-from .order import Integers, blocks_of, permutation, rows_of_rank, shuffled_windows, windows_in_order
-from .read import RowReader, ZarrReader
-
-STATE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """Where a stream is, and everything that decides what comes next."""
-
-    snapshot: str
-    """Snapshot of the channels that are streamed."""
-    split: str
-    seed: int
-    batch_size: int
-    window_chunks: int
-    shuffle: bool
-    epoch: int
-    batch: int
-    """First batch that has not been used yet."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give a dictionary that JSON and checkpoints can hold."""
-        return {"version": STATE_VERSION, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`.
-
-        Raises
-        ------
-        StateError
-            It is not the state of a stream, or another version of tailshard wrote it.
-        """
-        names = {"version", *(field.name for field in fields(cls))}
-        if content.get("version") != STATE_VERSION or set(content) != names:
-            raise StateError(
-                f"not a stream state of version {STATE_VERSION} (found version {content.get('version')!r}, "
-                f"keys {sorted(content)}); start the training anew"
-            )
-        return cls(**{name: value for name, value in content.items() if name != "version"})
+from .order import (
+    Blocks,
+    Integers,
+    blocks_of,
+    permutation,
+    rows_of_rank,
+    sampled,
+    shuffled_windows,
+    windows_in_order,
+)
+from .read import RowReader, ShardReader
+from .state import StreamState
 
 
 class Batch(NamedTuple):
     """One rank's rows of a global batch."""
 
-    features: NDArray[np.float32]
-    """Matrices (n, rows, columns)."""
+    islands: Islands
+    """Matrices of n events, without the cells of absent objects."""
     weight: NDArray[np.float64]
-    """Event weights (n,), scaled for inputs in quarantine."""
+    """Event weights (n,), scaled for inputs in quarantine and for the sampling of the channel."""
     position: Integers
     """Places (n,) in the epoch's global order, rising."""
     number: int
     """Number of the batch in the epoch."""
 
-
-class _Buffer(NamedTuple):
-    features: NDArray[np.float32]
-    weight: NDArray[np.float64]
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """Whole matrices (n, rows, columns), made anew at every call."""
+        return expand(self.islands)
 
 
 class _Window(NamedTuple):
@@ -94,20 +72,22 @@ class _Window(NamedTuple):
     stop: int
     number: int
     epoch: int
-    blocks: Integers
+    blocks: Blocks
 
 
 class _Loaded(NamedTuple):
+    """One rank's rows of a window, in the order in which they are used."""
+
     window: _Window
-    buffer: _Buffer
+    islands: Islands
+    weight: NDArray[np.float64]
     positions: Integers
-    rows: Integers
 
     def cut(self, start: int, stop: int, number: int) -> Batch:
-        """Copy the rows at places ``[start, stop)`` of the epoch."""
+        """Give the rows at places ``[start, stop)`` of the epoch."""
         begin, end = np.searchsorted(self.positions, (start, stop))
-        rows = self.rows[begin:end]
-        return Batch(self.buffer.features[rows], self.buffer.weight[rows], self.positions[begin:end], number)
+        rows = slice(int(begin), int(end))
+        return Batch(self.islands[rows], self.weight[rows], self.positions[rows], number)
 
 
 class Stream:
@@ -133,8 +113,14 @@ class Stream:
         False gives the order of the catalog.
     read_ahead
         Windows read ahead of the one in use.
+    threads
+        Threads that read and decode blocks; their number does not change the batches.
+    sampling
+        Channels of which an epoch reads more or less than all events.
+    cache
+        Bytes of blocks to keep in memory from one epoch to the next.
     reader
-        How rows are read; `ZarrReader` where left out.
+        How rows are read; `ShardReader` where left out.
 
     Attributes
     ----------
@@ -164,22 +150,28 @@ class Stream:
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        window_chunks: int = 128,
+        window_chunks: int = 64,
         shuffle: bool = True,
         read_ahead: int = 1,
+        threads: int = 1,
+        sampling: Mapping[str, Sampling] = MappingProxyType({}),
+        cache: int = 0,
         reader: RowReader | None = None,
     ) -> None:
-        _check(split, batch_size, rank, ranks, window_chunks, read_ahead)
+        _check(split, batch_size, rank, ranks, window_chunks, read_ahead, threads)
         catalog = read_catalog(store)
         wanted = {catalog.channel(name).name for name in channels}
         self._channels = tuple(channel.name for channel in catalog.channels if channel.name in wanted)
         self._blocks = blocks_of(catalog, self._channels, split)
-        self._size = catalog.geometry.size
-        self._reader = reader or ZarrReader(store)
+        self._sampling = {name: sampling[name] for name in self._channels if name in sampling}
+        self._counts = catalog.geometry.counts
+        self._reader = reader or ShardReader(store)
+        self._cache = Cache(cache)
         self._split, self._batch_size, self._seed = split, batch_size, seed
         self._rank, self._ranks = rank, ranks
         self._window_chunks, self._shuffle, self._read_ahead = window_chunks, shuffle, read_ahead
-        self.events = int(self._blocks.sizes.sum())
+        self._threads = threads
+        self.events = int(self._blocks_of_epoch(0).sizes.sum())
         self.batches = -(-self.events // batch_size)
         self.snapshot = catalog.snapshot_id(self._channels)
         self.waited = 0.0
@@ -193,6 +185,7 @@ class Stream:
             batch_size=self._batch_size,
             window_chunks=self._window_chunks,
             shuffle=self._shuffle,
+            sampling=content_hash({name: each.model_dump() for name, each in self._sampling.items()}),
             epoch=epoch,
             batch=batch,
         )
@@ -248,64 +241,72 @@ class Stream:
                         yield batch
                         asked = perf_counter()
 
+    def _blocks_of_epoch(self, epoch: int) -> Blocks:
+        return sampled(self._blocks, self._channels, self._sampling, self._seed, epoch)
+
     def _windows(self, epoch: int, place: int) -> list[_Window]:
         """List the windows of an epoch that hold rows from a place on."""
+        blocks = self._blocks_of_epoch(epoch)
         if self._shuffle:
-            windows = shuffled_windows(self._blocks, self._channels, self._window_chunks, self._seed, epoch)
+            windows = shuffled_windows(blocks, self._channels, self._window_chunks, self._seed, epoch)
         else:
-            windows = windows_in_order(self._blocks, self._window_chunks)
-        sizes = self._blocks.sizes
-        stops = np.cumsum([sizes[blocks].sum() for blocks in windows], dtype=np.int64).tolist()
+            windows = windows_in_order(blocks, self._window_chunks)
+        stops = np.cumsum([blocks.sizes[chosen].sum() for chosen in windows], dtype=np.int64).tolist()
         return [
-            _Window(first, stop, number, epoch, blocks)
-            for number, (first, stop, blocks) in enumerate(zip([0, *stops], stops, windows, strict=False))
+            _Window(first, stop, number, epoch, blocks.take(chosen))
+            for number, (first, stop, chosen) in enumerate(zip([0, *stops], stops, windows, strict=False))
             if stop > place
         ]
 
     def _load(self, windows: list[_Window]) -> Generator[_Loaded, None, None]:
-        """Read windows ahead of the consumer, each into the buffer of one that is used up."""
-        rows = max((int(self._own_sizes(window).sum()) for window in windows), default=0)
-        buffers = [
-            _Buffer(np.empty((rows, self._size, self._size), np.float32), np.empty(rows))
-            for _ in range(min(1 + self._read_ahead, len(windows)))
-        ]
+        """Read windows ahead of the consumer."""
         stopped = threading.Event()
         upcoming = iter(windows)
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tailshard-stream")
-        try:
-            reading = deque(
-                pool.submit(self._read, window, buffer, stopped)
-                for buffer, window in zip(buffers, upcoming, strict=False)
-            )
-            while reading:
-                loaded = reading.popleft().result()
-                yield loaded
-                for window in upcoming:
-                    reading.append(pool.submit(self._read, window, loaded.buffer, stopped))
-                    break
-        finally:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
+        name = "tailshard-stream"
+        with (
+            ThreadPoolExecutor(self._threads, thread_name_prefix=f"{name}-block") as readers,
+            ThreadPoolExecutor(1, thread_name_prefix=name) as pool,
+        ):
+            try:
+                reading = deque(
+                    pool.submit(self._read, window, readers, stopped)
+                    for window in islice(upcoming, 1 + self._read_ahead)
+                )
+                while reading:
+                    loaded = reading.popleft().result()
+                    yield loaded
+                    del loaded
+                    for window in islice(upcoming, 1):
+                        reading.append(pool.submit(self._read, window, readers, stopped))
+            finally:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    def _own_sizes(self, window: _Window) -> Integers:
-        return self._blocks.sizes[window.blocks[self._rank :: self._ranks]]
-
-    def _read(self, window: _Window, buffer: _Buffer, stopped: threading.Event) -> _Loaded:
-        stop = 0
-        for block in window.blocks[self._rank :: self._ranks]:
-            if stopped.is_set():
-                break
-            channel = self._channels[self._blocks.channel[block]]
-            rows = int(self._blocks.start[block]), int(self._blocks.stop[block])
-            start, stop = stop, stop + rows[1] - rows[0]
-            self._reader.read(channel, "rmm", *rows, out=buffer.features[start:stop])
-            self._reader.read(channel, "weight", *rows, out=buffer.weight[start:stop])
-            buffer.weight[start:stop] *= self._blocks.scale[block]
+    def _read(self, window: _Window, readers: ThreadPoolExecutor, stopped: threading.Event) -> _Loaded:
+        """Read this rank's blocks of a window, and put their rows where the shuffle wants them."""
+        mine = window.blocks.take(slice(self._rank, None, self._ranks))
+        read = partial(self._read_block, stopped=stopped)
+        blocks = list(readers.map(read, *mine[:3])) or [Block(Islands.empty(self._counts), np.zeros(0))]
         order = None
         if self._shuffle:
             order = permutation(window.stop - window.first, self._seed, window.epoch, "rows", window.number)
-        positions, own_rows = rows_of_rank(self._blocks.sizes[window.blocks], order, self._rank, self._ranks)
-        return _Loaded(window, buffer, window.first + positions, own_rows)
+        positions, rows = rows_of_rank(window.blocks.sizes, order, self._rank, self._ranks)
+        weight = np.concatenate(
+            [block.weight * scale for block, scale in zip(blocks, mine.scale, strict=False)] or [np.zeros(0)]
+        )
+        islands = arranged([block.islands for block in blocks], rows)
+        return _Loaded(window, islands, weight[rows], window.first + positions)
+
+    def _read_block(self, channel: int, start: int, stop: int, stopped: threading.Event) -> Block:
+        """Read the rows of a block, from memory where they are kept."""
+        name, rows = self._channels[channel], (int(start), int(stop))
+        key = (name, *rows)
+        if (kept := self._cache.get(key)) is not None:
+            return kept
+        if stopped.is_set():  # nobody will look at the window
+            raise CancelledError
+        weight = np.asarray(self._reader.read(name, "weight", *rows), np.float64)
+        return self._cache.keep(key, Block(self._reader.read_islands(name, *rows), weight))
 
 
 def _joined(parts: list[Batch]) -> Batch:
@@ -313,14 +314,16 @@ def _joined(parts: list[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     return Batch(
-        np.concatenate([part.features for part in parts]),
+        Islands.concatenated([part.islands for part in parts]),
         np.concatenate([part.weight for part in parts]),
         np.concatenate([part.position for part in parts]),
         parts[0].number,
     )
 
 
-def _check(split: str, batch_size: int, rank: int, ranks: int, window_chunks: int, read_ahead: int) -> None:
+def _check(
+    split: str, batch_size: int, rank: int, ranks: int, window_chunks: int, read_ahead: int, threads: int
+) -> None:
     if split not in SPLITS:
         raise ConfigError(f"there is no split '{split}'; use one of {', '.join(SPLITS)}")
     for name, value, least in (
@@ -329,6 +332,7 @@ def _check(split: str, batch_size: int, rank: int, ranks: int, window_chunks: in
         ("ranks", ranks, 1),
         ("rank", rank, 0),
         ("read_ahead", read_ahead, 0),
+        ("threads", threads, 1),
     ):
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, found {value}")

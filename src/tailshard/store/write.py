@@ -3,14 +3,15 @@
 The driver calls `create_arrays` before any task starts; a task calls `write_slot` and touches no file
 of another slot. Writing is idempotent: the same rows give the same bytes, whatever was there before. Only
 rows that exist are written, and a chunk of existing rows is written even if it holds nothing but fill
-values, so a missing file is always damage and never a row of zeros. A kill leaves at worst a slot that
+values, so a missing file is always damage and never a row of zeros. Zarr makes the arrays; their files are
+written straight, byte for byte as Zarr would, because nobody but tailshard knows the multiplicities that
+the matrices are stored by, and because it is faster. A kill leaves at worst a slot that
 the catalog does not know. Nothing is flushed to the medium: after a power failure shards may be
 missing or short, which readers notice.
 """
 
 import math
 import shutil
-import threading
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -18,16 +19,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
+from numcodecs import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from ..errors import StoreError
+from ..errors import ProcessingError, StoreError
+from ..features.islands import Islands, expand, pack
 from .cells import Statistics
-from .layout import SPLITS, Column, Geometry, events_group
+from .codec import IslandsCodec, encode_islands
+from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
+from .shard import shard_bytes, write_whole
 
 _REQUIRED = ("rmm", "objects", "multiplicity", "weight", "run", "event_number", "entry")
-_OPENING = threading.Lock()
+_ZSTD = Zstd(level=1, checksum=True)
 
 
 class SlotSummary(NamedTuple):
@@ -78,13 +83,18 @@ def _create(group: zarr.Group, name: str, column: Column, count: int, geometry: 
     _create_or_resize(
         group,
         name,
+        geometry,
         shape=(count * geometry.slot, *column.shape),
         dtype=column.dtype,
         chunks=(geometry.chunk if column.streamed else geometry.slot, *column.shape),
         shards=(geometry.slot, *column.shape) if column.streamed else None,
         dimension_names=("event", *column.dimensions),
         fill_value=column.fill,
-        attributes={"units": column.units, "long_name": column.long_name},
+        attributes={
+            "units": column.units,
+            "long_name": column.long_name,
+            **({COUNTS: list(geometry.counts), "types": list(OBJECT_TYPES)} if name == "rmm" else {}),
+        },
     )
 
 
@@ -93,6 +103,7 @@ def _create_statistics(group: zarr.Group, count: int, geometry: Geometry) -> Non
     _create_or_resize(
         group,
         "statistics",
+        geometry,
         shape=(count, *shape),
         dtype="float64",
         chunks=(1, *shape),
@@ -108,10 +119,16 @@ def _create_statistics(group: zarr.Group, count: int, geometry: Geometry) -> Non
     )
 
 
-def _create_or_resize(group: zarr.Group, name: str, **wanted: Any) -> None:
+def _encoding(name: str, geometry: Geometry) -> dict[str, Any]:
+    if name == "rmm" and geometry.codec == "islands":
+        return {"serializer": IslandsCodec(geometry.counts), "compressors": None}
+    return {"compressors": ZstdCodec(level=1, checksum=True)}
+
+
+def _create_or_resize(group: zarr.Group, name: str, geometry: Geometry, **wanted: Any) -> None:
     if name not in group:
         # The shard index keeps Zarr's default: at the end, guarded by CRC32C.
-        group.create_array(name, compressors=ZstdCodec(level=1, checksum=True), **wanted)
+        group.create_array(name, **_encoding(name, geometry), **wanted)
         return
     array = zarr.open_array(group.store, path=f"{group.path}/{name}", mode="r+")
     found = (str(array.dtype), array.chunks, array.shards, array.shape[1:])
@@ -134,7 +151,7 @@ def write_slot(
     channel: str,
     index: int,
     geometry: Geometry,
-    columns: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, Any],
     split: NDArray[np.uint8],
 ) -> SlotSummary:
     """Write the selected events of a partition into its slot, in place of what was there.
@@ -146,8 +163,9 @@ def write_slot(
     geometry
         Sizes of the store.
     columns
-        Array name -> values with the events along the first axis, in any order: rmm, objects,
-        multiplicity, weight, run, event_number, entry and the kinematic quantities.
+        Array name -> values with the events along the first axis, in any order: objects, multiplicity,
+        weight, run, event_number, entry and the kinematic quantities as arrays, rmm as `Islands` or as
+        whole matrices.
     split
         1, 2 or 3 for each event. Rows are sorted by it (stably); events that are sorted already are
         written without a copy.
@@ -157,29 +175,28 @@ def write_slot(
     StoreError
         The columns do not fit the arrays or each other, or hold weights or cells that are not finite.
     """
-    arrays = _open_for_writing(store, channel)
-    _check(columns, split, arrays, geometry, index, f"slot {index} of channel '{channel}' in {store}")
+    where = f"slot {index} of channel '{channel}' in {store}"
+    described = _arrays_of(store, channel)
+    slots = _slots(events_group(store) / channel, "split", geometry)
+    _check(columns, split, described, geometry, slots, index, where)
+    islands = _islands(columns, geometry, where)
     clear_slot(store, channel, index)
     rows = tuple(int(count) for count in np.bincount(split, minlength=4)[1:4])
     if (split[:-1] > split[1:]).any():
         order = np.argsort(split, kind="stable")
-        columns = _Sorted(columns, order)
-        split = split[order]
-    first, total = geometry.first_row(index), len(split)
+        columns = {name: values[order] for name, values in columns.items() if name != "rmm"}
+        islands, split = islands.take(order), split[order]
     weight = np.asarray(columns["weight"], np.float64)
     bounds = np.cumsum((0, *rows))
     parts = [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
-    if total:
-        rmm = columns["rmm"]
-        arrays["rmm"][first : first + total] = rmm
-        arrays["statistics"][index] = np.stack(
-            [Statistics.of(rmm[part], weight[part], geometry.chunk).stacked() for part in parts]
-        )
-        del rmm
-        arrays["split"][first : first + total] = split
-        for name in columns:
+    if len(split):
+        folder = events_group(store) / channel
+        statistics = np.stack([Statistics.of(islands[part], weight[part]).stacked() for part in parts])
+        write_whole(shard_file(folder / "statistics", index, 5), _ZSTD.encode(statistics))
+        _write_matrices(folder, index, geometry, islands)
+        for name, values in {**columns, "split": split}.items():
             if name != "rmm":
-                arrays[name][first : first + total] = columns[name]
+                _write_values(folder, name, index, geometry, described[name], values)
     return SlotSummary(
         (rows[0], rows[1], rows[2]),
         *(
@@ -189,20 +206,57 @@ def write_slot(
     )
 
 
-class _Sorted(Mapping[str, NDArray[Any]]):
-    """Columns whose rows are sorted when they are asked for, one column at a time."""
+def _islands(columns: Mapping[str, Any], geometry: Geometry, where: str) -> Islands:
+    islands, multiplicity = columns["rmm"], columns["multiplicity"]
+    if not isinstance(islands, Islands):
+        try:
+            return pack(islands, multiplicity, geometry.counts)
+        except ProcessingError as error:
+            raise StoreError(f"{where}: {error}") from error
+    if not np.array_equal(islands.multiplicity, multiplicity):
+        raise StoreError(f"{where}: the matrices have other multiplicities than the column 'multiplicity'")
+    return islands
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]], order: NDArray[np.intp]) -> None:
-        self._columns, self._order = columns, order
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._columns[name][self._order]
+def _write_matrices(folder: Path, index: int, geometry: Geometry, islands: Islands) -> None:
+    chunks = []
+    for start in range(0, len(islands), geometry.chunk):
+        part = islands[start : start + geometry.chunk]
+        if geometry.codec == "islands":
+            chunks.append(encode_islands(_filled_up(part, geometry.chunk)))
+        else:
+            matrices = np.zeros((geometry.chunk, geometry.size, geometry.size), "<f4")
+            expand(part, out=matrices)
+            chunks.append(_ZSTD.encode(matrices))
+    write_whole(shard_file(folder / "rmm", index, 3), shard_bytes(chunks, geometry.slot // geometry.chunk))
 
-    def __iter__(self) -> Any:
-        return iter(self._columns)
 
-    def __len__(self) -> int:
-        return len(self._columns)
+def _filled_up(islands: Islands, rows: int) -> Islands:
+    """Add rows without objects, which read as zeros, until there are as many as asked for."""
+    missing = rows - len(islands)
+    if not missing:
+        return islands
+    nothing = np.zeros((missing, len(islands.counts)), np.uint8)
+    return Islands.concatenated([islands, Islands(islands.counts, nothing, np.zeros(missing, np.float32))])
+
+
+def _write_values(
+    folder: Path, name: str, index: int, geometry: Geometry, column: Column, values: NDArray[Any]
+) -> None:
+    """Write a slot of an array as Zarr would: chunks of little-endian numbers, compressed."""
+    rows = geometry.chunk if column.streamed else geometry.slot
+    dtype = np.dtype(column.dtype).newbyteorder("<")
+    chunks = []
+    for start in range(0, len(values), rows):
+        part = values[start : start + rows]
+        if len(part) < rows:
+            whole = np.full((rows, *column.shape), column.fill, dtype)
+            whole[: len(part)] = part
+        else:
+            whole = np.ascontiguousarray(part, dtype)
+        chunks.append(_ZSTD.encode(whole))
+    content = shard_bytes(chunks, geometry.slot // rows) if column.streamed else chunks[0]
+    write_whole(shard_file(folder / name, index, 1 + len(column.shape)), content)
 
 
 def write_column(
@@ -215,14 +269,19 @@ def write_column(
     StoreError
         There is no such array, or it holds fewer rows than there are values.
     """
-    array = _open_for_writing(store, channel).get(name)
-    if array is None:
+    column = _arrays_of(store, channel).get(name)
+    if column is None:
         raise StoreError(f"channel '{channel}' of {store} has no array '{name}'; run tailshard ingest")
-    if len(values) > geometry.slot or geometry.first_row(index) + len(values) > array.shape[0]:
-        raise StoreError(f"{len(values)} rows do not fit slot {index} of {channel}/{name} in {store}")
-    _clear(events_group(store) / channel / name, index)
+    folder = events_group(store) / channel
+    slots = _slots(folder, name, geometry)
+    if len(values) > geometry.slot or index >= slots:
+        raise StoreError(
+            f"{len(values)} rows do not fit slot {index} of {channel}/{name} in {store}, "
+            f"which has {slots} slots of {geometry.slot}"
+        )
+    _clear(folder / name, index)
     if len(values):
-        array[geometry.first_row(index) : geometry.first_row(index) + len(values)] = values
+        _write_values(folder, name, index, geometry, column, values)
 
 
 def clear_slot(store: Path, channel: str, index: int) -> None:
@@ -240,26 +299,34 @@ def _clear(array: Path, index: int) -> None:
             file.unlink(missing_ok=True)
 
 
-def _open_for_writing(store: Path, channel: str) -> dict[str, "zarr.Array[Any]"]:
-    # An array takes over the configuration when it is opened; the lock keeps another thread from
-    # leaving the context, and so restoring the default, in between.
-    with _OPENING, zarr.config.set({"array.write_empty_chunks": True}):
-        try:
-            group = zarr.open_group(events_group(store), path=channel, mode="r+")
-        except FileNotFoundError:
-            raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
-        return dict(group.arrays())
+def _arrays_of(store: Path, channel: str) -> dict[str, Column]:
+    """Describe the arrays that a channel has, as they were created."""
+    try:
+        group = zarr.open_group(events_group(store), path=channel, mode="r")
+    except FileNotFoundError:
+        raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
+    return {
+        name: Column(
+            str(array.dtype), shape=array.shape[1:], fill=array.fill_value, streamed=array.shards is not None
+        )
+        for name, array in group.arrays()
+    }
+
+
+def _slots(folder: Path, name: str, geometry: Geometry) -> int:
+    return int(zarr.open_array(folder / name, mode="r").shape[0]) // geometry.slot
 
 
 def _check(
-    columns: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, Any],
     split: NDArray[np.uint8],
-    arrays: Mapping[str, "zarr.Array[Any]"],
+    arrays: Mapping[str, Column],
     geometry: Geometry,
+    slots: int,
     index: int,
     where: str,
 ) -> None:
-    if index >= (slots := arrays["split"].shape[0] // geometry.slot):
+    if index >= slots:
         raise StoreError(f"{where}: the arrays have {slots} slots; make them longer first")
     if missing := [name for name in _REQUIRED if name not in columns]:
         raise StoreError(f"{where}: columns {missing} are missing")
@@ -268,10 +335,10 @@ def _check(
     if len(split) > geometry.slot:
         raise StoreError(f"{where}: {len(split)} events do not fit a slot of {geometry.slot}")
     for name, values in columns.items():
-        if values.shape != (len(split), *arrays[name].shape[1:]):
+        shape = (len(values), values.size, values.size) if isinstance(values, Islands) else values.shape
+        if shape != (len(split), *arrays[name].shape):
             raise StoreError(
-                f"{where}: column '{name}' has shape {values.shape} instead of "
-                f"{(len(split), *arrays[name].shape[1:])}"
+                f"{where}: column '{name}' has shape {shape} instead of {(len(split), *arrays[name].shape)}"
             )
     if len(split) and not (split.min() >= 1 and split.max() <= len(SPLITS)):
         raise StoreError(f"{where}: splits must be 1, 2 or 3, found {np.unique(split).tolist()}")

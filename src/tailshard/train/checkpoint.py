@@ -2,8 +2,9 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from ..config import Model
 from ..errors import StateError, WorkdirError
+from ..features.islands import Islands
 from ..models import build
 from .metrics import EpochMetrics
-from .scaling import Scaler
+from .scaling import Events, Scaler
 
 STATE_VERSION = 1
 MODEL_VERSION = 1
@@ -93,13 +95,18 @@ class LoadedModel:
     snapshot: str
     """Of the store it was trained on."""
 
-    def errors(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    @cached_property
+    def _scale(self) -> Callable[[Events], torch.Tensor]:
+        return self.scaler.on(next(self.network.parameters()).device)
+
+    def errors(self, events: Islands | NDArray[np.float32]) -> NDArray[np.float32]:
         """Give each event's reconstruction error.
 
         Parameters
         ----------
-        features
-            (n, R, R) float32, unscaled. Peak memory is about five times theirs; pass chunks.
+        events
+            Islands of n events, or whole matrices (n, R, R) float32; unscaled. Peak memory is about four
+            times the whole matrices; pass chunks.
 
         Returns
         -------
@@ -111,14 +118,14 @@ class LoadedModel:
         StateError
             The matrices have another size than those the network was trained on.
         """
-        if features.ndim != 3 or features.shape[1:] != (self.size, self.size):
+        shape = (events.size,) * 2 if isinstance(events, Islands) else events.shape[1:]
+        if shape != (self.size, self.size):
             raise StateError(
-                f"the model was trained on matrices of {self.size} x {self.size}, found an array of shape "
-                f"{features.shape}; train again, or use the features that it was trained with"
+                f"the model was trained on matrices of {self.size} x {self.size}, found matrices of "
+                f"shape {shape}; train again, or use the features that it was trained with"
             )
-        device = next(self.network.parameters()).device
         with torch.inference_mode():
-            scaled = self.scaler.on(device)(torch.tensor(features, dtype=torch.float32, device=device))
+            scaled = self._scale(events)
             errors: NDArray[np.float32] = (self.network(scaled) - scaled).square_().sum(dim=1).cpu().numpy()
         return errors
 

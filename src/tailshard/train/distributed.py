@@ -39,7 +39,7 @@ from .ray_session import Layout, lay_out, quiet, ray_session
 from .scaling import fit as fit_scaler
 from .scaling import varying
 
-WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts"})
+WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts", "reader_threads", "cache"})
 """Fields of `Training` that do not decide what is learned; an interrupted run may change them."""
 
 _STATE_FILE = "state.pt"

@@ -37,7 +37,8 @@ from torch.nn.parallel import DistributedDataParallel
 from ..config import Model, Training
 from ..errors import ConfigError
 from ..models import build
-from ..store.stream import Batch, Stream, StreamState
+from ..store.state import StreamState
+from ..store.stream import Batch, Stream
 from .checkpoint import Best, TrainingState, weights_of
 from .metrics import EpochMetrics
 from .scaling import Scaler
@@ -144,6 +145,9 @@ def train_rank(
             ranks=ranks,
             window_chunks=training.shuffle_chunks,
             shuffle=split == "training",
+            threads=training.reader_threads,
+            sampling=training.sampling if split == "training" else {},
+            cache=training.cache // 2,
         )
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -238,7 +242,7 @@ def _evaluation(
     precision = _autocast(training.precision, device)
 
     def evaluate(batch: Batch) -> Tensor:
-        events = scale(torch.as_tensor(batch.features).to(device, non_blocking=True))
+        events = scale(batch.islands)
         weight = torch.as_tensor(treat(batch.weight)).to(device)
         with precision:
             reconstruction = network(events)

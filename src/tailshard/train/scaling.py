@@ -1,6 +1,6 @@
 """Scaling of the matrices' cells, from the statistics the catalog already has: never another pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, StateError
+from ..features.islands import Islands, expand
 
 if TYPE_CHECKING:
     from ..store.cells import Statistics
 
 Cells = NDArray[np.float64]
+Events = Islands | NDArray[np.float32] | torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +35,35 @@ class Scaler:
     factor: NDArray[np.float32]
     """(cells,): 1 / (maximum - minimum), or 1 / standard deviation."""
 
-    def on(self, device: torch.device | str) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Give a function that flattens and scales matrices on a device: (n, R, R) to (n, cells) float32."""
-        offset = torch.from_numpy(self.offset).to(device)
-        factor = torch.from_numpy(self.factor).to(device)
+    def on(self, device: torch.device | str) -> Callable[[Events], torch.Tensor]:
+        """Give a function that makes scaled and flattened matrices on a device: (n, cells) float32.
 
-        def scale(features: torch.Tensor) -> torch.Tensor:
-            return (features.reshape(len(features), len(offset)) - offset) * factor
+        It takes whole matrices (n, R, R), or `Islands`, which are expanded where the network lives: a
+        GPU is sent the cells that exist and nothing else. Its result is valid until the next call.
+        """
+        where = torch.device(device)
+        offset = torch.from_numpy(self.offset).to(where)
+        factor = torch.from_numpy(self.factor).to(where)
+        buffer = np.empty((0, 0, 0), np.float32)
+
+        def scale(events: Events) -> torch.Tensor:
+            nonlocal buffer
+            if not isinstance(events, Islands):
+                matrices = events if isinstance(events, torch.Tensor) else torch.tensor(events)
+                matrices = matrices.to(where, torch.float32)
+                return (matrices.reshape(len(matrices), len(offset)) - offset) * factor
+            if where.type == "cpu":
+                # Fresh memory costs more than the expansion, so it is used again.
+                if len(buffer) < len(events):
+                    buffer = np.empty((len(events), events.size, events.size), np.float32)
+                matrices = torch.from_numpy(expand(events, self.offset, self.factor, buffer))
+                return matrices.reshape(len(matrices), len(offset))
+            multiplicity, cells = (
+                torch.from_numpy(each).pin_memory().to(where, non_blocking=True)
+                for each in (events.multiplicity, events.cells)
+            )
+            matrices = expand_on_device(multiplicity, cells, events.counts)
+            return matrices.reshape(len(matrices), len(offset)).sub_(offset).mul_(factor)
 
         return scale
 
@@ -66,6 +90,33 @@ class Scaler:
                 f"a saved scaler has shapes {offset.shape} and {factor.shape}; expected one row each"
             )
         return cls(name, offset, factor)
+
+
+def expand_on_device(multiplicity: torch.Tensor, cells: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Expand islands on the device that they are on.
+
+    Parameters
+    ----------
+    multiplicity
+        (n, types) uint8: objects that exist.
+    cells
+        Cells of all events, one island after another, float32.
+    counts
+        Rows by type.
+
+    Returns
+    -------
+    (n, R, R) float32
+        Whole matrices, with the zeros of absent objects.
+    """
+    device, types = multiplicity.device, torch.arange(len(counts))
+    kind = torch.repeat_interleave(types, torch.tensor(counts)).to(device)
+    rank = torch.cat([torch.arange(count) for count in counts]).to(device)
+    objects = multiplicity[:, kind] > rank
+    present = torch.cat([torch.ones_like(objects[:, :1]), objects], dim=1)
+    # A mask is filled in the order of the matrix, which is the order of an island's cells.
+    mask = present[:, :, None] & present[:, None, :]
+    return torch.zeros(mask.shape, dtype=torch.float32, device=device).masked_scatter_(mask, cells)
 
 
 def _minmax(statistics: "Statistics") -> tuple[Cells, Cells]:

@@ -1,0 +1,347 @@
+"""Matrices without their empty cells.
+
+Nine cells of ten of a rapidity-mass matrix are zeros whose place follows from how many objects of each
+type the event has. An *island* is what remains: the rows and columns of the missing transverse momentum
+and of the objects that exist, one cell after another, row by row::
+
+    counts (2, 1), multiplicity (1, 1)
+
+        MET  j0  j1  e0                 MET  j0  e0
+    MET  x   x   .   x              MET  x   x   x
+    j0   x   x   .   x     <->      j0   x   x   x     and the multiplicities 1, 1
+    j1   .   .   .   .              e0   x   x   x
+    e0   x   x   .   x
+
+An event of n objects has (n + 1)^2 cells. The multiplicities are the event's own, never guessed from
+zeros, so a cell that happens to be zero is kept. Islands flow from the kernel through the store to the
+device that a network lives on; `expand` is the last step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ProcessingError
+from .blocks import first_rows
+from .kernel import compiled
+
+
+def island_starts(multiplicity: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Find where the cells of each event begin, and where the last ones end: (events + 1,).
+
+    Parameters
+    ----------
+    multiplicity
+        (events, types) objects that exist.
+    """
+    starts = np.zeros(len(multiplicity) + 1, np.int64)
+    np.cumsum((1 + multiplicity.sum(axis=1, dtype=np.int64)) ** 2, out=starts[1:])
+    return starts
+
+
+@dataclass(frozen=True, eq=False)
+class Islands:
+    """The matrices of some events, without the rows and columns of absent objects.
+
+    Raises
+    ------
+    ProcessingError
+        Multiplicities, rows and cells do not fit together.
+    """
+
+    counts: tuple[int, ...]
+    """Rows of the whole matrix by object type."""
+    multiplicity: NDArray[np.uint8]
+    """(events, types) objects that exist."""
+    cells: NDArray[np.float32]
+    """Cells of all events, one island after another."""
+
+    def __post_init__(self) -> None:
+        if self.multiplicity.ndim != 2 or self.multiplicity.shape[1] != len(self.counts):
+            raise ProcessingError(
+                f"multiplicities have the shape {self.multiplicity.shape} for {len(self.counts)} types"
+            )
+        if len(self.cells) != self.starts[-1]:
+            raise ProcessingError(
+                f"{len(self)} events have {self.starts[-1]} cells by their multiplicities, "
+                f"found {len(self.cells)}"
+            )
+
+    @classmethod
+    def empty(cls, counts: Sequence[int]) -> "Islands":
+        """Give the islands of no events."""
+        return cls(tuple(counts), np.zeros((0, len(counts)), np.uint8), np.zeros(0, np.float32))
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Islands"]) -> "Islands":
+        """Put events of the same kind of matrix one after another; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        multiplicity = np.concatenate([part.multiplicity for part in parts])
+        return cls(parts[0].counts, multiplicity, np.concatenate([part.cells for part in parts]))
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(events + 1,) where the cells of each event begin."""
+        return island_starts(self.multiplicity)
+
+    @property
+    def size(self) -> int:
+        """Rows, and columns, of the whole matrix."""
+        return 1 + sum(self.counts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of multiplicities and cells."""
+        return self.multiplicity.nbytes + self.cells.nbytes
+
+    def __len__(self) -> int:
+        return len(self.multiplicity)
+
+    def __getitem__(self, events: slice) -> "Islands":
+        start, stop, step = events.indices(len(self))
+        if step != 1:
+            raise ProcessingError(f"islands are cut into ranges of neighbours, not with a step of {step}")
+        stop = max(start, stop)
+        cells = self.cells[self.starts[start] : self.starts[stop]]
+        return Islands(self.counts, self.multiplicity[start:stop], cells)
+
+    def take(self, rows: NDArray[Any]) -> "Islands":
+        """Copy some events, in the order of their numbers `rows`."""
+        multiplicity = self.multiplicity[rows]
+        starts = island_starts(multiplicity)
+        cells = np.empty(starts[-1], np.float32)
+        copy_islands(self.cells, self.starts[rows], starts[:-1], np.diff(starts), cells)
+        return Islands(self.counts, multiplicity, cells)
+
+
+def arranged(parts: Sequence[Islands], rows: NDArray[np.int64]) -> Islands:
+    """Put all events of some parts into an order.
+
+    As ``Islands.concatenated(parts).take(rows)`` for a permutation `rows`, but every event is copied once,
+    and each part is read from its beginning to its end.
+    """
+    multiplicity = np.concatenate([part.multiplicity for part in parts])[rows]
+    starts = island_starts(multiplicity)
+    target = np.empty(len(rows), np.int64)
+    target[rows] = starts[:-1]
+    cells = np.empty(starts[-1], np.float32)
+    first = 0
+    for part in parts:
+        copy_islands(
+            part.cells, part.starts[:-1], target[first : first + len(part)], np.diff(part.starts), cells
+        )
+        first += len(part)
+    return Islands(parts[0].counts, multiplicity, cells)
+
+
+def expand(
+    islands: Islands,
+    offset: NDArray[np.float32] | None = None,
+    factor: NDArray[np.float32] | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Give whole matrices, with the zeros of absent objects.
+
+    Parameters
+    ----------
+    islands
+        Some events.
+    offset, factor
+        (size * size,) for ``(cell - offset) * factor``, of absent objects' zeros too; not at all where
+        left out. Both or none.
+    out
+        (at least the events, size, size) float32 in C order, to write to instead of new memory.
+
+    Returns
+    -------
+    (events, size, size) float32
+
+    Raises
+    ------
+    ProcessingError
+        `out`, or an offset or factor, has another shape or type.
+    """
+    size = islands.size
+    if out is None:
+        out = np.empty((len(islands), size, size), np.float32)
+    elif len(out) < len(islands) or out.shape[1:] != (size, size) or out.dtype != np.float32:
+        raise ProcessingError(
+            f"out must be a float32 array of at least {len(islands)} x {size} x {size}, "
+            f"found {out.dtype} {out.shape}"
+        )
+    out = out[: len(islands)]
+    flat = out.reshape(len(islands), size * size)
+    rows = np.asarray(first_rows(islands.counts), np.uint64)
+    if offset is None or factor is None:
+        _expand(islands.multiplicity, islands.starts, islands.cells, rows, flat, size)
+    elif offset.shape != (size * size,) or factor.shape != (size * size,):
+        raise ProcessingError(
+            f"offset and factor have the shapes {offset.shape} and {factor.shape}; "
+            f"matrices of {size} x {size} need {(size * size,)}"
+        )
+    else:
+        empty = (np.float32(0) - offset) * factor
+        _expand_scaled(
+            islands.multiplicity, islands.starts, islands.cells, rows, flat, size, offset, factor, empty
+        )
+    return out
+
+
+def pack(matrices: NDArray[np.float32], multiplicity: NDArray[np.uint8], counts: Sequence[int]) -> Islands:
+    """Undo `expand`.
+
+    Parameters
+    ----------
+    matrices
+        (events, size, size)
+    multiplicity
+        (events, types) objects that exist.
+    counts
+        Rows by type.
+
+    Raises
+    ------
+    ProcessingError
+        Shapes do not fit, an event has more objects than rows, or a cell of an absent object is not zero.
+    """
+    size, events = 1 + sum(counts), len(matrices)
+    if matrices.shape != (events, size, size) or multiplicity.shape != (events, len(counts)):
+        raise ProcessingError(
+            f"matrices {matrices.shape} and multiplicities {multiplicity.shape} do not fit rows "
+            f"{tuple(counts)} by type"
+        )
+    if np.any(multiplicity > np.asarray(counts)):
+        raise ProcessingError(f"an event has more objects than the rows {tuple(counts)} of their types")
+    starts = island_starts(multiplicity)
+    cells = np.empty(starts[-1], np.float32)
+    flat = np.ascontiguousarray(matrices, np.float32).reshape(events, size * size)
+    lost = _pack(flat, multiplicity, np.asarray(first_rows(counts), np.uint64), size, cells)
+    if lost:
+        raise ProcessingError(f"{lost} cells of absent objects are not zero; the multiplicities are wrong")
+    return Islands(tuple(counts), multiplicity, cells)
+
+
+def smallest_multiplicity(matrices: NDArray[np.float32], counts: Sequence[int]) -> NDArray[np.uint8]:
+    """Find the fewest objects that leave no cell out: (events, types).
+
+    For matrices that come without multiplicities; everything tailshard writes has its own. A cell whose
+    bits are not those of +0.0 counts as there.
+    """
+    filled = np.ascontiguousarray(matrices, np.float32).view(np.uint32) != 0
+    present = filled.any(axis=1) | filled.any(axis=2)
+    multiplicity = np.zeros((len(matrices), len(counts)), np.uint8)
+    for number, (first, count) in enumerate(zip(first_rows(counts), counts, strict=True)):
+        multiplicity[:, number] = (present[:, first : first + count] * np.arange(1, count + 1)).max(axis=1)
+    return multiplicity
+
+
+@compiled
+def copy_islands(
+    source: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """Copy the cells of some events to other places."""
+    for event in range(len(starts)):
+        start, target = np.uint64(starts[event]), np.uint64(targets[event])
+        for cell in range(np.uint64(lengths[event])):
+            out[target + cell] = source[start + cell]
+
+
+@compiled
+def rows_of(
+    multiplicity: NDArray[np.uint8], first_row: NDArray[np.uint64], rows: NDArray[np.uint64]
+) -> np.uint64:
+    """Write the rows of an event's objects behind row 0, and give their number."""
+    number = np.uint64(1)
+    for kind in range(len(first_row)):
+        for rank in range(np.uint64(multiplicity[kind])):
+            rows[number] = first_row[kind] + rank
+            number += np.uint64(1)
+    return number
+
+
+@compiled
+def _expand(
+    multiplicity: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    cells: NDArray[np.float32],
+    first_row: NDArray[np.uint64],
+    matrices: NDArray[np.float32],
+    size: int,
+) -> None:
+    rows = np.zeros(size, np.uint64)
+    stride = np.uint64(size)
+    for event in range(len(multiplicity)):
+        matrix = matrices[event]
+        matrix[:] = 0
+        number = rows_of(multiplicity[event], first_row, rows)
+        place = np.uint64(starts[event])
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                matrix[line + rows[j]] = cells[place + j]
+            place += number
+
+
+@compiled
+def _expand_scaled(
+    multiplicity: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    cells: NDArray[np.float32],
+    first_row: NDArray[np.uint64],
+    matrices: NDArray[np.float32],
+    size: int,
+    offset: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    empty: NDArray[np.float32],
+) -> None:
+    rows = np.zeros(size, np.uint64)
+    stride = np.uint64(size)
+    for event in range(len(multiplicity)):
+        matrix = matrices[event]
+        for cell in range(len(empty)):
+            matrix[cell] = empty[cell]
+        number = rows_of(multiplicity[event], first_row, rows)
+        place = np.uint64(starts[event])
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                cell = line + rows[j]
+                matrix[cell] = (cells[place + j] - offset[cell]) * factor[cell]
+            place += number
+
+
+@compiled
+def _pack(
+    matrices: NDArray[np.float32],
+    multiplicity: NDArray[np.uint8],
+    first_row: NDArray[np.uint64],
+    size: int,
+    cells: NDArray[np.float32],
+) -> int:
+    """Copy the cells that exist; give the number of others that are not zero."""
+    rows = np.zeros(size, np.uint64)
+    stride = np.uint64(size)
+    place = np.uint64(0)
+    lost = 0
+    for event in range(len(multiplicity)):
+        matrix = matrices[event]
+        number = rows_of(multiplicity[event], first_row, rows)
+        for cell in range(len(matrix)):
+            lost += matrix[cell] != 0
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                value = matrix[line + rows[j]]
+                cells[place + j] = value
+                lost -= value != 0
+            place += number
+    return lost

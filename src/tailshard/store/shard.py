@@ -1,0 +1,96 @@
+"""One file of a sharded array: chunks, and where they are. Bytes in, bytes out.
+
+The layout is Zarr's (sharding-indexed codec, version 1.0): chunks one after another, then the index, an
+offset and a length of eight bytes for each chunk of the shard, then the CRC32C of the index. Straight
+byte ranges of it are what makes reading fast; `ZarrReader` reads the same bytes through Zarr.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import google_crc32c
+import numpy as np
+
+from ..errors import StoreError
+
+_ABSENT = np.uint64(2**64 - 1)
+
+
+def shard_bytes(chunks: Sequence[bytes], chunks_in_shard: int) -> bytes:
+    """Join the first chunks of a shard; the rest of it stays empty."""
+    index = np.full((chunks_in_shard, 2), _ABSENT, "<u8")
+    lengths = np.array([len(chunk) for chunk in chunks], np.uint64)
+    index[: len(chunks), 0] = np.cumsum(lengths) - lengths
+    index[: len(chunks), 1] = lengths
+    table = index.tobytes()
+    return b"".join([*chunks, table, np.dtype("<u4").type(google_crc32c.value(table)).tobytes()])
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file aside and rename it, so that it is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class Shard:
+    """A shard that is open for reading; safe to use from several threads.
+
+    Raises
+    ------
+    StoreError
+        The file is absent, too short, or its index is damaged.
+    """
+
+    def __init__(self, path: Path, chunks_in_shard: int) -> None:
+        self._path = path
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+            size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}): the slot was not written") from None
+        length = 16 * chunks_in_shard + 4
+        table = os.pread(self._descriptor, length, max(size - length, 0))
+        checksum = np.frombuffer(table[-4:].rjust(4), "<u4")[0]
+        if len(table) < length or google_crc32c.value(table[:-4]) != checksum:
+            raise StoreError(f"{path} is damaged: the checksum of its index is wrong")
+        self._index = np.frombuffer(table[:-4], "<u8").reshape(chunks_in_shard, 2)
+
+    def chunk(self, number: int) -> bytes:
+        """Read the bytes of a chunk, as they are.
+
+        Raises
+        ------
+        StoreError
+            The chunk was never written, or the file ends before it does.
+        """
+        offset, length = self._index[number]
+        if offset == _ABSENT:
+            raise StoreError(f"{self._path} has no chunk {number}: its rows were not written")
+        content = os.pread(self._descriptor, int(length), int(offset))
+        if len(content) != length:
+            raise StoreError(f"{self._path} is damaged: it ends in the middle of chunk {number}")
+        return content
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
