@@ -18,8 +18,7 @@ device that a network lives on; `expand` is the last step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError
 from .blocks import first_rows
-from .kernel import compiled
+from .island_kernels import copy_islands, expand_islands, expand_scaled, find_starts, pack_islands
 
 
 def island_starts(multiplicity: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -38,9 +37,13 @@ def island_starts(multiplicity: NDArray[np.uint8]) -> NDArray[np.int64]:
     multiplicity
         (events, types) objects that exist.
     """
-    starts = np.zeros(len(multiplicity) + 1, np.int64)
-    np.cumsum((1 + multiplicity.sum(axis=1, dtype=np.int64)) ** 2, out=starts[1:])
+    starts = np.empty(len(multiplicity) + 1, np.int64)
+    find_starts(multiplicity, starts)
     return starts
+
+
+def _unknown() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,12 @@ class Islands:
     """(events, types) objects that exist."""
     cells: NDArray[np.float32]
     """Cells of all events, one island after another."""
+    starts: NDArray[np.int64] = field(default_factory=_unknown, repr=False)
+    """(events + 1,) where the cells of each event begin; found from the multiplicities where left out."""
 
     def __post_init__(self) -> None:
+        if not len(self.starts):
+            object.__setattr__(self, "starts", island_starts(self.multiplicity))
         if self.multiplicity.ndim != 2 or self.multiplicity.shape[1] != len(self.counts):
             raise ProcessingError(
                 f"multiplicities have the shape {self.multiplicity.shape} for {len(self.counts)} types"
@@ -84,11 +91,6 @@ class Islands:
         multiplicity = np.concatenate([part.multiplicity for part in parts])
         return cls(parts[0].counts, multiplicity, np.concatenate([part.cells for part in parts]))
 
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """(events + 1,) where the cells of each event begin."""
-        return island_starts(self.multiplicity)
-
     @property
     def size(self) -> int:
         """Rows, and columns, of the whole matrix."""
@@ -107,8 +109,9 @@ class Islands:
         if step != 1:
             raise ProcessingError(f"islands are cut into ranges of neighbours, not with a step of {step}")
         stop = max(start, stop)
-        cells = self.cells[self.starts[start] : self.starts[stop]]
-        return Islands(self.counts, self.multiplicity[start:stop], cells)
+        starts = self.starts[start : stop + 1]
+        cells = self.cells[starts[0] : starts[-1]]
+        return Islands(self.counts, self.multiplicity[start:stop], cells, starts - starts[0])
 
     def take(self, rows: NDArray[Any]) -> "Islands":
         """Copy some events, in the order of their numbers `rows`."""
@@ -116,7 +119,7 @@ class Islands:
         starts = island_starts(multiplicity)
         cells = np.empty(starts[-1], np.float32)
         copy_islands(self.cells, self.starts[rows], starts[:-1], np.diff(starts), cells)
-        return Islands(self.counts, multiplicity, cells)
+        return Islands(self.counts, multiplicity, cells, starts)
 
 
 def arranged(parts: Sequence[Islands], rows: NDArray[np.int64]) -> Islands:
@@ -136,7 +139,7 @@ def arranged(parts: Sequence[Islands], rows: NDArray[np.int64]) -> Islands:
             part.cells, part.starts[:-1], target[first : first + len(part)], np.diff(part.starts), cells
         )
         first += len(part)
-    return Islands(parts[0].counts, multiplicity, cells)
+    return Islands(parts[0].counts, multiplicity, cells, starts)
 
 
 def expand(
@@ -176,9 +179,9 @@ def expand(
         )
     out = out[: len(islands)]
     flat = out.reshape(len(islands), size * size)
-    rows = np.asarray(first_rows(islands.counts), np.uint64)
+    rows, counts = kinds(islands.counts)
     if offset is None or factor is None:
-        _expand(islands.multiplicity, islands.starts, islands.cells, rows, flat, size)
+        expand_islands(islands.multiplicity, islands.starts, islands.cells, rows, counts, flat)
     elif offset.shape != (size * size,) or factor.shape != (size * size,):
         raise ProcessingError(
             f"offset and factor have the shapes {offset.shape} and {factor.shape}; "
@@ -186,10 +189,15 @@ def expand(
         )
     else:
         empty = (np.float32(0) - offset) * factor
-        _expand_scaled(
-            islands.multiplicity, islands.starts, islands.cells, rows, flat, size, offset, factor, empty
+        expand_scaled(
+            islands.multiplicity, islands.starts, islands.cells, rows, counts, flat, offset, factor, empty
         )
     return out
+
+
+def kinds(counts: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """First row and rows of each type, for the kernels."""
+    return np.asarray(first_rows(counts), np.uint64), np.asarray(counts, np.uint64)
 
 
 def pack(matrices: NDArray[np.float32], multiplicity: NDArray[np.uint8], counts: Sequence[int]) -> Islands:
@@ -220,7 +228,7 @@ def pack(matrices: NDArray[np.float32], multiplicity: NDArray[np.uint8], counts:
     starts = island_starts(multiplicity)
     cells = np.empty(starts[-1], np.float32)
     flat = np.ascontiguousarray(matrices, np.float32).reshape(events, size * size)
-    lost = _pack(flat, multiplicity, np.asarray(first_rows(counts), np.uint64), size, cells)
+    lost = pack_islands(flat, multiplicity, *kinds(counts), cells)
     if lost:
         raise ProcessingError(f"{lost} cells of absent objects are not zero; the multiplicities are wrong")
     return Islands(tuple(counts), multiplicity, cells)
@@ -238,110 +246,3 @@ def smallest_multiplicity(matrices: NDArray[np.float32], counts: Sequence[int]) 
     for number, (first, count) in enumerate(zip(first_rows(counts), counts, strict=True)):
         multiplicity[:, number] = (present[:, first : first + count] * np.arange(1, count + 1)).max(axis=1)
     return multiplicity
-
-
-@compiled
-def copy_islands(
-    source: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    """Copy the cells of some events to other places."""
-    for event in range(len(starts)):
-        start, target = np.uint64(starts[event]), np.uint64(targets[event])
-        for cell in range(np.uint64(lengths[event])):
-            out[target + cell] = source[start + cell]
-
-
-@compiled
-def rows_of(
-    multiplicity: NDArray[np.uint8], first_row: NDArray[np.uint64], rows: NDArray[np.uint64]
-) -> np.uint64:
-    """Write the rows of an event's objects behind row 0, and give their number."""
-    number = np.uint64(1)
-    for kind in range(len(first_row)):
-        for rank in range(np.uint64(multiplicity[kind])):
-            rows[number] = first_row[kind] + rank
-            number += np.uint64(1)
-    return number
-
-
-@compiled
-def _expand(
-    multiplicity: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    cells: NDArray[np.float32],
-    first_row: NDArray[np.uint64],
-    matrices: NDArray[np.float32],
-    size: int,
-) -> None:
-    rows = np.zeros(size, np.uint64)
-    stride = np.uint64(size)
-    for event in range(len(multiplicity)):
-        matrix = matrices[event]
-        matrix[:] = 0
-        number = rows_of(multiplicity[event], first_row, rows)
-        place = np.uint64(starts[event])
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                matrix[line + rows[j]] = cells[place + j]
-            place += number
-
-
-@compiled
-def _expand_scaled(
-    multiplicity: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    cells: NDArray[np.float32],
-    first_row: NDArray[np.uint64],
-    matrices: NDArray[np.float32],
-    size: int,
-    offset: NDArray[np.float32],
-    factor: NDArray[np.float32],
-    empty: NDArray[np.float32],
-) -> None:
-    rows = np.zeros(size, np.uint64)
-    stride = np.uint64(size)
-    for event in range(len(multiplicity)):
-        matrix = matrices[event]
-        for cell in range(len(empty)):
-            matrix[cell] = empty[cell]
-        number = rows_of(multiplicity[event], first_row, rows)
-        place = np.uint64(starts[event])
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                cell = line + rows[j]
-                matrix[cell] = (cells[place + j] - offset[cell]) * factor[cell]
-            place += number
-
-
-@compiled
-def _pack(
-    matrices: NDArray[np.float32],
-    multiplicity: NDArray[np.uint8],
-    first_row: NDArray[np.uint64],
-    size: int,
-    cells: NDArray[np.float32],
-) -> int:
-    """Copy the cells that exist; give the number of others that are not zero."""
-    rows = np.zeros(size, np.uint64)
-    stride = np.uint64(size)
-    place = np.uint64(0)
-    lost = 0
-    for event in range(len(multiplicity)):
-        matrix = matrices[event]
-        number = rows_of(multiplicity[event], first_row, rows)
-        for cell in range(len(matrix)):
-            lost += matrix[cell] != 0
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                value = matrix[line + rows[j]]
-                cells[place + j] = value
-                lost -= value != 0
-            place += number
-    return lost

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from ..features.blocks import first_rows
-from ..features.islands import Islands, rows_of
+from ..features.island_kernels import Counts, room_for_rows, rows_of
+from ..features.islands import Islands, kinds
 from ..features.kernel import compiled
 
 Cells = NDArray[np.float64]
@@ -75,7 +75,7 @@ class Statistics:
         size, events = islands.size, len(islands)
         if not events:
             return cls.empty(size)
-        where = (islands.multiplicity, islands.cells, np.asarray(first_rows(islands.counts), np.uint64), size)
+        where = (islands.multiplicity, islands.cells, *kinds(islands.counts))
         present, occupancy, total, weighted_sum = np.zeros((4, size * size))
         minimum, maximum = np.full((2, size * size), (np.inf,)) * np.array([[1], [-1]])
         add_cells(*where, weight, present, occupancy, total, weighted_sum, minimum, maximum)
@@ -139,8 +139,8 @@ class Statistics:
 def add_cells(
     multiplicity: NDArray[np.uint8],
     cells: NDArray[np.float32],
-    first_row: NDArray[np.uint64],
-    size: int,
+    first_row: Counts,
+    counts: Counts,
     weight: NDArray[np.float64],
     present: Cells,
     occupancy: Cells,
@@ -150,11 +150,11 @@ def add_cells(
     maximum: Cells,
 ) -> None:
     """Add the cells of some islands to sums of whole matrices."""
-    rows = np.zeros(size, np.uint64)
-    stride = np.uint64(size)
+    rows = room_for_rows(counts)
+    stride = np.uint64(len(rows))
     place = np.uint64(0)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, rows)
+        number = rows_of(multiplicity[event], first_row, counts, rows)
         for i in range(number):
             line = rows[i] * stride
             for j in range(number):
@@ -172,17 +172,17 @@ def add_cells(
 def add_squared_deviations(
     multiplicity: NDArray[np.uint8],
     cells: NDArray[np.float32],
-    first_row: NDArray[np.uint64],
-    size: int,
+    first_row: Counts,
+    counts: Counts,
     mean: Cells,
     deviations: Cells,
 ) -> None:
     """Add the squared distances of the cells of some islands from a mean."""
-    rows = np.zeros(size, np.uint64)
-    stride = np.uint64(size)
+    rows = room_for_rows(counts)
+    stride = np.uint64(len(rows))
     place = np.uint64(0)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, rows)
+        number = rows_of(multiplicity[event], first_row, counts, rows)
         for i in range(number):
             line = rows[i] * stride
             for j in range(number):

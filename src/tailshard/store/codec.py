@@ -20,7 +20,7 @@ multiplicities compress well; the rest is noise to a compressor and is left alon
 three times as fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +33,7 @@ from zarr.registry import register_codec
 
 from ..features.islands import Islands, expand, island_starts, pack, smallest_multiplicity
 from ..features.kernel import compiled
+from .memory import Scratch
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
 
 _ZSTD = Zstd(level=1)
 _NUMBER = np.dtype("<u4")
+_SCRATCH = Scratch()
+
+Memory = Callable[[int], NDArray[np.float32]]
+"""Gives room for a number of cells, which is not cleared."""
+
+
+def fresh(cells: int) -> NDArray[np.float32]:
+    """Give room of its own."""
+    return np.empty(cells, np.float32)
 
 
 def encode_islands(islands: Islands) -> bytes:
@@ -55,8 +65,21 @@ def encode_islands(islands: Islands) -> bytes:
     return content + _NUMBER.type(google_crc32c.value(content)).tobytes()
 
 
-def decode_islands(content: bytes, events: int, counts: Sequence[int]) -> Islands:
+def decode_islands(
+    content: NDArray[np.uint8], events: int, counts: Sequence[int], memory: Memory = fresh
+) -> Islands:
     """Undo `encode_islands`.
+
+    Parameters
+    ----------
+    content
+        (bytes,) of the chunk, which are not kept.
+    events
+        In the chunk.
+    counts
+        Rows by object type.
+    memory
+        Gives room for a number of cells.
 
     Raises
     ------
@@ -65,28 +88,29 @@ def decode_islands(content: bytes, events: int, counts: Sequence[int]) -> Island
     """
     if len(content) < 2 * _NUMBER.itemsize:
         raise ValueError(f"a chunk of islands has at least 8 bytes, found {len(content)}")
-    body = content[:-4]  # google_crc32c takes nothing but bytes
-    expected, found = np.frombuffer(content, _NUMBER, 1, len(body))[0], google_crc32c.value(body)
+    body = content[:-4]
+    expected, found = content[-4:].view(_NUMBER)[0], google_crc32c.value(body)
     if expected != found:
         raise ValueError(f"the checksum of the chunk is {expected:08x}, its bytes have {found:08x}")
-    length = int(np.frombuffer(body, _NUMBER, 1)[0])
+    length = int(body[:4].view(_NUMBER)[0])
     rest = len(body) - 4 - length
     if rest < 0 or rest % 3:
         raise ValueError(f"a compressed part of {length} bytes does not fit a chunk of {len(content)}")
     cells, types = rest // 3, len(counts)
-    compressible = np.frombuffer(_ZSTD.decode(body[4 : 4 + length]), np.uint8)
-    if len(compressible) != events * types + cells:
+    compressible = _SCRATCH.bytes(events * types + cells)
+    if len(_ZSTD.decode(body[4 : 4 + length], compressible)) != len(compressible):
         raise ValueError(f"the chunk does not hold {cells} cells of {events} events with {types} types")
-    multiplicity = np.ascontiguousarray(compressible[: events * types].reshape(types, events).T)
-    if np.any(multiplicity > np.asarray(counts)):
+    by_type = compressible[: events * types].reshape(types, events)
+    if (by_type.max(axis=1, initial=0) > np.asarray(counts)).any():
         raise ValueError(f"an event has more objects than the rows {tuple(counts)}")
-    middle = np.frombuffer(body, np.uint8, cells, 4 + length)
-    low = np.frombuffer(body, np.uint8, 2 * cells, 4 + length + cells)
-    joined = np.empty(cells, np.uint32)
-    _join(compressible[events * types :], middle, low, joined)
-    if island_starts(multiplicity)[-1] != cells:
+    multiplicity = np.stack(list(by_type), axis=1)
+    starts = island_starts(multiplicity)
+    if starts[-1] != cells:
         raise ValueError(f"the multiplicities of the chunk do not account for its {cells} cells")
-    return Islands(tuple(counts), multiplicity, joined.view(np.float32))
+    middle, low = np.split(body[4 + length :], [cells])
+    joined = memory(cells)
+    _join(compressible[events * types :], middle, low, joined.view(np.uint32))
+    return Islands(tuple(counts), multiplicity, joined, starts)
 
 
 @compiled
@@ -159,7 +183,7 @@ class IslandsCodec(ArrayBytesCodec):
         raise NotImplementedError
 
     async def _decode_single(self, chunk_data: "Buffer", chunk_spec: "ArraySpec") -> "NDBuffer":
-        islands = decode_islands(chunk_data.to_bytes(), chunk_spec.shape[0], self.counts)
+        islands = decode_islands(chunk_data.as_numpy_array(), chunk_spec.shape[0], self.counts)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(expand(islands))
 
     async def _encode_single(self, chunk_data: "NDBuffer", chunk_spec: "ArraySpec") -> "Buffer":

@@ -115,9 +115,9 @@ class Geometry:
         return int(events * (0.08 * self.matrix_bytes + 0.25 * objects + 0.75 * rest))
 
     def ingest_task_bytes(self, quantities: int = 0) -> int:
-        """Peak of writing a full slot: all columns, a sorted copy of them, and the chunk being encoded."""
+        """Peak of writing a full slot: all columns, a sorted copy, a shard of encoded chunks."""
         row = self.bytes_per_event(quantities) - self.matrix_bytes + self.island_bytes
-        return 2 * self.slot * row + 2 * self.chunk * self.matrix_bytes
+        return 3 * self.slot * row + 2 * self.chunk * self.matrix_bytes
 
     def stream_bytes(self, window_chunks: int, batch_size: int, ranks: int = 1, read_ahead: int = 1) -> int:
         """Peak of one rank's stream: the window in use, those read ahead, one being sorted, two batches.

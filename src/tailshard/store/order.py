@@ -170,8 +170,15 @@ def rows_of_rank(sizes: Integers, order: Integers | None, rank: int, ranks: int)
 
 
 def permutation(count: int, *key: int | str) -> Integers:
-    """Shuffle ``range(count)``; the key alone decides the order."""
-    return np.argsort(_philox(key).random_raw(count), kind="stable")
+    """Shuffle ``range(count)``; the key alone decides the order.
+
+    The numbers ride in the low bits of what is sorted, so that no two keys are equal: a plain sort is
+    several times faster than one that returns places.
+    """
+    bits = np.uint64(max(count - 1, 0).bit_length())
+    keys = _philox(key).random_raw(count) >> bits << bits | np.arange(count, dtype=np.uint64)
+    keys.sort()
+    return (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
 def _random_below(limit: int, *key: int | str) -> int:

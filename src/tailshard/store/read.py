@@ -14,8 +14,9 @@ from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
 from .catalog import Catalog, Slot
 from .cells import Statistics
-from .codec import IslandsCodec, decode_islands
+from .codec import IslandsCodec, Memory, decode_islands, fresh
 from .layout import COUNTS, SPLITS, events_group, shard_file
+from .memory import Scratch
 from .shard import Shard
 
 OPEN_SHARDS = 512
@@ -40,8 +41,10 @@ class RowReader(Protocol):
             The rows were never written, or are damaged.
         """
 
-    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+    def read_islands(self, channel: str, start: int, stop: int, memory: Memory = fresh) -> Islands:
         """Read the matrices of rows ``[start, stop)`` of a channel, without the cells of absent objects.
+
+        `memory` gives room for cells; a reader may use it.
 
         Raises
         ------
@@ -72,7 +75,13 @@ class ZarrReader:
         out[...] = rows
         return out
 
-    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+    def read_islands(
+        self,
+        channel: str,
+        start: int,
+        stop: int,
+        memory: Memory = fresh,  # noqa: ARG002
+    ) -> Islands:
         """Read matrices; see `RowReader.read_islands`."""
         matrices = self.read(channel, "rmm", start, stop)
         multiplicity = self.read(channel, "multiplicity", start, stop)
@@ -128,6 +137,7 @@ class ShardReader(ZarrReader):
     def __init__(self, store: Path) -> None:
         super().__init__(store)
         # As many files stay open; a stream comes back to the same few shards again and again.
+        self._room = Scratch()
         self._shard = lru_cache(maxsize=OPEN_SHARDS)(self._open_shard)
 
     def read(
@@ -140,7 +150,7 @@ class ShardReader(ZarrReader):
         shape = array.chunks
         dtype = array.dtype.newbyteorder("<")
 
-        def decode(content: bytes) -> NDArray[Any]:
+        def decode(content: NDArray[np.uint8]) -> NDArray[Any]:
             return np.frombuffer(_ZSTD.decode(content), dtype).reshape(shape)
 
         parts = [rows[first:last] for rows, first, last in self._chunks(channel, name, start, stop, decode)]
@@ -149,22 +159,22 @@ class ShardReader(ZarrReader):
         np.concatenate(parts, out=out)
         return out
 
-    def read_islands(self, channel: str, start: int, stop: int) -> Islands:
+    def read_islands(self, channel: str, start: int, stop: int, memory: Memory = fresh) -> Islands:
         """Read matrices; see `RowReader.read_islands`."""
         array, counts = self._array(channel, "rmm"), self._counts(channel)
         if not isinstance(_serializer(array), IslandsCodec):
-            return super().read_islands(channel, start, stop)
+            return super().read_islands(channel, start, stop, memory)
         chunk = array.chunks[0]
 
-        def decode(content: bytes) -> Islands:
-            return decode_islands(content, chunk, counts)
+        def decode(content: NDArray[np.uint8]) -> Islands:
+            return decode_islands(content, chunk, counts, memory)
 
         found = self._chunks(channel, "rmm", start, stop, decode)
         parts = [islands[first:last] for islands, first, last in found]
         return Islands.concatenated(parts) if parts else Islands.empty(counts)
 
     def _chunks(
-        self, channel: str, name: str, start: int, stop: int, decode: Callable[[bytes], Decoded]
+        self, channel: str, name: str, start: int, stop: int, decode: Callable[[NDArray[np.uint8]], Decoded]
     ) -> Iterator[tuple[Decoded, int, int]]:
         """Decode the chunks that hold rows ``[start, stop)``; with each, which rows of it."""
         array = self._array(channel, name)
@@ -176,7 +186,7 @@ class ShardReader(ZarrReader):
         for number in range(start // chunk, -(-stop // chunk)):
             shard = self._shard(channel, name, number // in_shard)
             try:
-                rows = decode(shard.chunk(number % in_shard))
+                rows = decode(shard.chunk(number % in_shard, self._room))
             except (ValueError, RuntimeError) as error:
                 raise self._damaged(channel, name, start, stop, error) from error
             first = number * chunk

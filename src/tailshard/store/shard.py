@@ -12,8 +12,10 @@ from typing import Self
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import StoreError
+from .memory import Scratch
 
 _ABSENT = np.uint64(2**64 - 1)
 
@@ -64,8 +66,8 @@ class Shard:
             raise StoreError(f"{path} is damaged: the checksum of its index is wrong")
         self._index = np.frombuffer(table[:-4], "<u8").reshape(chunks_in_shard, 2)
 
-    def chunk(self, number: int) -> bytes:
-        """Read the bytes of a chunk, as they are.
+    def chunk(self, number: int, room: Scratch) -> NDArray[np.uint8]:
+        """Read the bytes of a chunk, as they are, into `room`.
 
         Raises
         ------
@@ -75,8 +77,8 @@ class Shard:
         offset, length = self._index[number]
         if offset == _ABSENT:
             raise StoreError(f"{self._path} has no chunk {number}: its rows were not written")
-        content = os.pread(self._descriptor, int(length), int(offset))
-        if len(content) != length:
+        content = room.bytes(int(length))
+        if os.preadv(self._descriptor, [content.data], int(offset)) != length:
             raise StoreError(f"{self._path} is damaged: it ends in the middle of chunk {number}")
         return content
 

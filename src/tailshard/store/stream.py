@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from ..config import Sampling, content_hash
 from ..errors import ConfigError, StateError
 from ..features.islands import Islands, arranged, expand
-from .cache import Block, Cache
 from .catalog import read_catalog
 from .layout import SPLITS
+from .memory import Arena, Block, Cache
 from .order import (
     Blocks,
     Integers,
@@ -166,7 +166,7 @@ class Stream:
         self._sampling = {name: sampling[name] for name in self._channels if name in sampling}
         self._counts = catalog.geometry.counts
         self._reader = reader or ShardReader(store)
-        self._cache = Cache(cache)
+        self._cache, self._arena = Cache(cache), Arena()
         self._split, self._batch_size, self._seed = split, batch_size, seed
         self._rank, self._ranks = rank, ranks
         self._window_chunks, self._shuffle, self._read_ahead = window_chunks, shuffle, read_ahead
@@ -285,6 +285,7 @@ class Stream:
     def _read(self, window: _Window, readers: ThreadPoolExecutor, stopped: threading.Event) -> _Loaded:
         """Read this rank's blocks of a window, and put their rows where the shuffle wants them."""
         mine = window.blocks.take(slice(self._rank, None, self._ranks))
+        self._arena.reset()  # windows are read one after another, and copied from it
         read = partial(self._read_block, stopped=stopped)
         blocks = list(readers.map(read, *mine[:3])) or [Block(Islands.empty(self._counts), np.zeros(0))]
         order = None
@@ -306,7 +307,7 @@ class Stream:
         if stopped.is_set():  # nobody will look at the window
             raise CancelledError
         weight = np.asarray(self._reader.read(name, "weight", *rows), np.float64)
-        return self._cache.keep(key, Block(self._reader.read_islands(name, *rows), weight))
+        return self._cache.keep(key, Block(self._reader.read_islands(name, *rows, self._arena.cells), weight))
 
 
 def _joined(parts: list[Batch]) -> Batch:
