@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from . import results
-from .harness import GROUPS, Settings, compete, prepare
+from .harness import GROUPS, Settings, compete, is_wanted, prepare
 
 QUICK = {"events": 20_000, "repeats": 2, "seconds": 1.0, "batch": 1024, "chunk": 512, "slot": 4096}
 
@@ -21,19 +21,23 @@ QUICK = {"events": 20_000, "repeats": 2, "seconds": 1.0, "batch": 1024, "chunk":
 @click.option("--repeats", type=click.IntRange(min=1), help="Rounds; 3 where left out.")
 @click.option("--quick", is_flag=True, help="Small enough to see that all of it works; no measurement.")
 @click.option("--cold", is_flag=True, help="Drop the input files from the page cache before every run.")
+@click.option("--only", multiple=True, help="Contestants with this word in their names, and the limits.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON; results.json in WORK.")
-@click.option("--work", type=click.Path(file_okay=False, path_type=Path), default="benchmark-data", show_default=True)
+@click.option(
+    "--work", type=click.Path(file_okay=False, path_type=Path), default="benchmark-data", show_default=True
+)
 def main(
     groups: tuple[str, ...],
     events: int | None,
     repeats: int | None,
     quick: bool,
     cold: bool,
+    only: tuple[str, ...],
     out: Path | None,
     work: Path,
 ) -> None:
     """Measure tailshard against its peers, and both against the machine; all GROUPS where none is named."""
-    settings = replace(Settings(work=work.resolve()), cold=cold, **(QUICK if quick else {}))
+    settings = replace(Settings(work=work.resolve()), cold=cold, only=only, **(QUICK if quick else {}))
     chosen = {"events": events, "repeats": repeats}
     settings = replace(settings, **{name: value for name, value in chosen.items() if value is not None})
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -58,6 +62,8 @@ def measure(groups: tuple[str, ...], settings: Settings, out: Path, console: Con
                 failed = True
                 continue
             for number, table in enumerate(tables):
+                if not is_wanted(table, settings):
+                    continue
                 outcomes = compete(group, number, table, settings, status.update)
                 failed |= any(outcome.failed for outcome in outcomes)
                 of_group.append(results.summarised(table, outcomes))

@@ -55,7 +55,7 @@ def folder(settings: Settings, events: int | None = None) -> Path:
     return settings.work / f"events-{events or settings.events}"
 
 
-# -- making it ---------------------------------------------------------------------------------------------
+# -- making it -----------------------------------------------------------------------------------------
 
 
 def once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -272,7 +272,7 @@ def _write_dense(path: Path, settings: Settings) -> None:
     out.flush()
 
 
-# -- tailshard's store ---------------------------------------------------------------------------------------
+# -- tailshard's store -----------------------------------------------------------------------------------
 
 CODECS = ("zstd", "islands")
 
@@ -309,7 +309,7 @@ def store(settings: Settings, codec: str, events: int | None = None) -> Path:
     return once(folder(settings, events) / name, make)
 
 
-# -- the page cache ----------------------------------------------------------------------------------------
+# -- the page cache ------------------------------------------------------------------------------------
 
 
 def forget(settings: Settings, path: Path) -> None:

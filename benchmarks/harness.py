@@ -22,7 +22,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 GROUPS = ("kernel", "ingest", "storage", "stream", "training", "scaling")
 
@@ -57,6 +57,8 @@ class Settings:
     slot: int = 65_536
     cold: bool = False
     """Drop a run's input files from the page cache before it."""
+    only: tuple[str, ...] = ()
+    """Run contestants with one of these words in their names, and the limits; all where empty."""
     time_limit: float = 900.0
     """Seconds after which a run has failed."""
 
@@ -81,7 +83,10 @@ class Contestant:
     def absent(self) -> str:
         """Say why it cannot run, and what to do; empty where it can."""
         wanted = [PIP[name] for name in self.needs if importlib.util.find_spec(name) is None]
-        return f"pip install {' '.join(wanted)}" if wanted else self.missing
+        if wanted:
+            return f"pip install {' '.join(wanted)}"
+        has = len(os.sched_getaffinity(0))
+        return self.missing or (f"needs {self.cores} cores, found {has}" if has < self.cores else "")
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,12 @@ def rotated(items: list[Any], by: int) -> list[Any]:
     return items[by:] + items[:by]
 
 
-# -- in the contestant's process ---------------------------------------------------------------------------
+# -- in the contestant's process -----------------------------------------------------------------------
+
+
+class _Answer(NamedTuple):
+    figures: Mapping[str, float] = {}
+    error: str = ""
 
 
 def _at_home(cores: list[int], log: Path) -> None:
@@ -169,37 +179,39 @@ def _at_home(cores: list[int], log: Path) -> None:
         os.dup2(target, stream)
 
 
-def _serve(connection: Connection, group: str, place: tuple[int, int], settings: Settings, log: Path) -> None:
-    table, number = place
-    module = None
+def _serve(
+    connection: Connection, group: str, place: tuple[int, str] | None, settings: Settings, log: Path
+) -> None:
+    """Make the data of a group, or be the contestant of a table and a name."""
     try:
         cores = connection.recv()
         _at_home(cores, log)
         module = importlib.import_module(f"{__package__}.{group}")
-        if table < 0:
+        if place is None:
             module.prepare(settings)
-            connection.send({})
+            connection.send(_Answer())
             return
-        contestant = module.tables(settings)[table].contestants[number]
+        number, name = place
+        contestant = next(each for each in module.tables(settings)[number].contestants if each.name == name)
         with contestant.make(settings) as run:
-            connection.send({})
+            connection.send(_Answer())
             while connection.recv():
-                connection.send({key: float(value) for key, value in run().items()})
+                connection.send(_Answer({key: float(value) for key, value in run().items()}))
     except EOFError:
         pass
     except BaseException as error:  # noqa: BLE001 - told to the parent, which reports it
         traceback.print_exc()
-        connection.send(f"{type(error).__name__}: {error}".strip())
+        connection.send(_Answer(error=f"{type(error).__name__}: {error}".strip()))
 
 
-# -- in the parent -------------------------------------------------------------------------------------------
+# -- in the parent ---------------------------------------------------------------------------------------
 
 
 class _Worker:
     """A contestant's process, seen from outside."""
 
     def __init__(
-        self, group: str, place: tuple[int, int], settings: Settings, log: Path, cores: int | None
+        self, group: str, place: tuple[int, str] | None, settings: Settings, log: Path, cores: int | None
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._limit = settings.time_limit
@@ -237,9 +249,9 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             self._process.join(5)
             raise RuntimeError(f"died with exit code {self._process.exitcode}") from None
-        if isinstance(answer, str):
-            raise RuntimeError(answer)
-        return answer
+        if answer.error:
+            raise RuntimeError(answer.error)
+        return answer.figures
 
     def close(self) -> None:
         family = list(_tree(self._process.pid))
@@ -286,7 +298,7 @@ def prepare(group: str, settings: Settings, tell: Tell) -> None:
     tell(f"{group}: data")
     log = settings.work / "logs" / f"{group}-data.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    worker = _Worker(group, (-1, 0), settings, log, None)
+    worker = _Worker(group, None, settings, log, None)
     try:
         worker.wait_until_ready()
     except RuntimeError as error:
@@ -296,8 +308,12 @@ def prepare(group: str, settings: Settings, tell: Tell) -> None:
 
 
 def compete(group: str, number: int, table: Table, settings: Settings, tell: Tell) -> list[Outcome]:
-    """Run the contestants of a table in turns."""
-    outcomes = [Outcome(contestant, absent=contestant.absent()) for contestant in table.contestants]
+    """Run the contestants of a table, which has this number in its group, in turns."""
+    outcomes = [
+        Outcome(contestant, absent=contestant.absent())
+        for contestant in table.contestants
+        if _asked_for(contestant, settings) or contestant.name == table.baseline
+    ]
     workers: dict[int, _Worker] = {}
 
     def log(place: int) -> Path:
@@ -309,8 +325,8 @@ def compete(group: str, number: int, table: Table, settings: Settings, tell: Tel
             return
         try:
             if place not in workers:
-                cores = outcome.contestant.cores
-                workers[place] = _Worker(group, (number, place), settings, log(place), cores)
+                its = outcome.contestant
+                workers[place] = _Worker(group, (number, its.name), settings, log(place), its.cores)
                 workers[place].wait_until_ready()
             act(workers[place])
         except RuntimeError as error:
@@ -334,6 +350,19 @@ def compete(group: str, number: int, table: Table, settings: Settings, tell: Tel
         for worker in workers.values():
             worker.close()
     return outcomes
+
+
+def is_wanted(table: Table, settings: Settings) -> bool:
+    """Say whether any contestant was asked for; what they are compared with runs with them."""
+    return any(
+        _asked_for(contestant, settings)
+        for contestant in table.contestants
+        if not settings.only or contestant.name != table.baseline
+    )
+
+
+def _asked_for(contestant: Contestant, settings: Settings) -> bool:
+    return not settings.only or any(word in contestant.name for word in settings.only)
 
 
 def _measure(outcome: Outcome, worker: _Worker) -> None:

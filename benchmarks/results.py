@@ -16,9 +16,10 @@ from rich.text import Text
 from .harness import Goal, Outcome, Settings, Table, ratio
 
 PACKAGES = (
-    "tailshard numpy numba awkward vector uproot zarr numcodecs zarrs dask distributed torch ray pyarrow pandas "
-    "tables h5py hdf5plugin root mosaicml-streaming litdata"
-).split()
+    *("tailshard", "numpy", "numba", "awkward", "vector", "uproot", "zarr", "numcodecs", "zarrs"),
+    *("dask", "distributed", "torch", "ray", "pyarrow", "pandas", "tables", "h5py", "hdf5plugin"),
+    *("root", "mosaicml-streaming", "litdata"),
+)
 
 
 def summarised(table: Table, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -57,9 +58,12 @@ def _contestant(table: Table, by_name: Mapping[str, Outcome], outcome: Outcome) 
 
 
 def _goal(by_name: Mapping[str, Outcome], goal: Goal) -> dict[str, Any]:
-    mine, other = by_name[goal.contestant], by_name[goal.over] if goal.over else None
-    values = mine.values(goal.figure)
-    found = ratio(mine, other, goal.figure) if other else statistics.median(values) if values else None
+    mine, other = by_name.get(goal.contestant), by_name.get(goal.over)
+    found = None
+    if mine and goal.over:
+        found = ratio(mine, other, goal.figure) if other else None
+    elif mine and (values := mine.values(goal.figure)):
+        found = statistics.median(values)
     reached = None
     if found is not None:
         reached = (goal.least is None or found >= goal.least) and (goal.most is None or found <= goal.most)

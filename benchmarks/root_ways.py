@@ -61,7 +61,7 @@ _LOOP = r"""
 #include <string>
 #include <vector>
 
-// The whole matrix of one event in one function: momenta once for each object, and no cosh, cos or exp for a pair.
+// The matrix of one event in one function: momenta once for each object, no cosh, cos or exp for a pair.
 namespace loop {
 using F = const ROOT::RVecF &;
 constexpr unsigned counts[4] = {6, 6, 5, 5}, first[4] = {1, 7, 13, 18}, size = 23;
@@ -112,16 +112,19 @@ void from_objects(const std::string &file, std::uintptr_t address) {
   for (auto type : {"light_jets", "b_jets", "electrons", "muons"})
     for (auto part : {"pt", "eta", "phi", "mass"}) columns.push_back(std::string(type) + "_" + part);
   ROOT::RDataFrame("events", file).Foreach(
-    [out](ULong64_t entry, float met, F a, F b, F c, F d, F e, F f, F g, F h, F i, F j, F k, F l, F m, F n, F o, F p) {
+    [out](ULong64_t entry, float met, F a, F b, F c, F d, F e, F f, F g, F h,
+          F i, F j, F k, F l, F m, F n, F o, F p) {
       Event event;
-      fill(event, 0, a, b, c, d); fill(event, 1, e, f, g, h); fill(event, 2, i, j, k, l); fill(event, 3, m, n, o, p);
+      fill(event, 0, a, b, c, d); fill(event, 1, e, f, g, h);
+      fill(event, 2, i, j, k, l); fill(event, 3, m, n, o, p);
       event.write(met, out + entry * size * size);
     }, columns);
 }
 
 // An ntuple of the 2025 release -> one matrix, with tailshard's default cuts on objects.
 struct Candidate { float pt, eta, phi, mass; };
-inline ROOT::RVecF from_ntuple(float met, F lp, F le, F lf, F lE, const ROOT::RVecI &type, const ROOT::RVecB &tight,
+inline ROOT::RVecF from_ntuple(float met, F lp, F le, F lf, F lE,
+                               const ROOT::RVecI &type, const ROOT::RVecB &tight,
                                F jp, F je, F jf, F jE, const ROOT::RVecI &tag, const ROOT::RVecB &jvt) {
   std::vector<Candidate> kept[4];
   auto keep = [&kept](unsigned to, float pt, float eta, float phi, float energy) {
@@ -129,7 +132,8 @@ inline ROOT::RVecF from_ntuple(float met, F lp, F le, F lf, F lE, const ROOT::RV
     kept[to].push_back({pt, eta, phi, float(std::copysign(std::sqrt(std::abs(m2)), m2))});
   };
   for (unsigned k = 0; k < jp.size(); ++k)
-    if (jp[k] >= 20 && std::abs(je[k]) <= 2.5 && jvt[k]) keep(tag[k] >= 4 ? 1 : 0, jp[k], je[k], jf[k], jE[k]);
+    if (jp[k] >= 20 && std::abs(je[k]) <= 2.5 && jvt[k])
+      keep(tag[k] >= 4 ? 1 : 0, jp[k], je[k], jf[k], jE[k]);
   for (unsigned k = 0; k < lp.size(); ++k)
     if (lp[k] >= 7 && tight[k] && std::abs(le[k]) <= (type[k] == 11 ? 2.47 : 2.7))
       keep(type[k] == 11 ? 2 : 3, lp[k], le[k], lf[k], lE[k]);
@@ -147,8 +151,10 @@ inline ROOT::RVecF from_ntuple(float met, F lp, F le, F lf, F lE, const ROOT::RV
 """
 
 NTUPLE_COLUMNS = (
-    "met lep_pt lep_eta lep_phi lep_e lep_type lep_isTightID jet_pt jet_eta jet_phi jet_e jet_btag_quantile jet_jvt"
-).split()
+    "met",
+    *(f"lep_{part}" for part in ("pt", "eta", "phi", "e", "type", "isTightID")),
+    *(f"jet_{part}" for part in ("pt", "eta", "phi", "e", "btag_quantile", "jvt")),
+)
 
 
 def declare_cells() -> Any:

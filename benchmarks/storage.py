@@ -37,7 +37,7 @@ class Format(Protocol):
     def read(self, opened: Any, start: int, stop: int) -> Matrices: ...
 
 
-# -- formats -----------------------------------------------------------------------------------------------
+# -- formats -------------------------------------------------------------------------------------------
 
 
 class Npy:
@@ -113,7 +113,9 @@ class Hdf5:
         else:
             import hdf5plugin
 
-            how = {"compression": hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.NOSHUFFLE)}
+            how = {
+                "compression": hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.NOSHUFFLE)
+            }
         chunks = (min(settings.chunk, len(matrices)), SIZE, SIZE)
         with h5py.File(path, "w") as file:
             file.create_dataset("rmm", data=matrices, chunks=chunks, **how)
@@ -225,7 +227,10 @@ def _objects(settings: Settings) -> tuple[Matrices, NDArray[np.uint8]]:
 
 
 FORMATS: tuple[tuple[str, Format, tuple[str, ...], str], ...] = (
-    *((f"tailshard store, {codec}", TailshardStore(codec), (), data.codec_missing(codec)) for codec in data.CODECS),
+    *(
+        (f"tailshard store, {codec}", TailshardStore(codec), (), data.codec_missing(codec))
+        for codec in data.CODECS
+    ),
     ("Zarr, zstd, Python pipeline", Zarr("zstd"), (), ""),
     ("Zarr, zstd, Rust pipeline", Zarr("zstd", "zarrs"), ("zarrs",), ""),
     ("Zarr, lz4, Python pipeline", Zarr("lz4"), (), ""),
@@ -239,7 +244,7 @@ FORMATS: tuple[tuple[str, Format, tuple[str, ...], str], ...] = (
 """Name, format, packages it needs, why it cannot be measured."""
 
 
-# -- contestants -------------------------------------------------------------------------------------------
+# -- contestants ---------------------------------------------------------------------------------------
 
 
 def prepare(settings: Settings) -> None:

@@ -4,8 +4,8 @@ An epoch is timed from its beginning, start-up included. A loader that is too sl
 after `settings.seconds`, and timed from its first batch; so are Mosaic, litdata and Ray, which read copies of
 at most `ROWS` events and would otherwise be charged for starting alone.
 
-The rivals shuffle as far as they can: megasets and the pool of chunks mix what is in memory at once, the others
-all rows.
+The rivals shuffle as far as they can: megasets and the pool of chunks mix what is in memory at once, the
+others all rows.
 """
 
 import importlib.util
@@ -145,7 +145,7 @@ def _warm(run: Run) -> Run:
     return run
 
 
-# -- tailshard, the limit, and two processes of either -------------------------------------------------------
+# -- tailshard, the limit, and two processes of either ---------------------------------------------------
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def _half(pipe: Any, core: int, make: Callable[..., Any], settings: Settings, ra
             pipe.send(run())
 
 
-# -- the thesis's way ------------------------------------------------------------------------------------------
+# -- the thesis's way --------------------------------------------------------------------------------------
 
 
 def megasets(settings: Settings) -> list[Path]:
@@ -262,7 +262,7 @@ def thesis(settings: Settings, rank: int = 0, ranks: int = 1) -> Iterator[Run]:
     yield _warm(run)
 
 
-# -- memory maps -----------------------------------------------------------------------------------------------
+# -- memory maps -------------------------------------------------------------------------------------------
 
 
 class Rows:
@@ -404,7 +404,7 @@ def zarr_pool(settings: Settings) -> Iterator[Run]:
     yield _warm(run)
 
 
-# -- other loaders ---------------------------------------------------------------------------------------------
+# -- other loaders -----------------------------------------------------------------------------------------
 
 
 def _rows(settings: Settings) -> Any:
@@ -500,7 +500,8 @@ def ray_data(settings: Settings) -> Iterator[Run]:
     import ray
 
     place = parquet_folder(settings)
-    scratch = Path("/tmp") / f"tailshard-ray-{os.getpid()}"  # noqa: S108 (a socket's path must be short)
+    # The path of a socket must be short.
+    scratch = Path("/tmp") / f"tailshard-ray-{os.getpid()}"
     ray.init(
         num_cpus=len(os.sched_getaffinity(0)),
         include_dashboard=False,

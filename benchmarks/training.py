@@ -19,7 +19,7 @@ from . import data, stream
 from .data import SIZE
 from .harness import Contestant, Figure, Goal, Run, Settings, Table
 
-STEPS = 24
+STEPS = 20
 MEMORY = "batches in memory"
 CHANNELS = tuple(process.name for process in data.SHARES)
 
