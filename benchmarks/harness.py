@@ -172,6 +172,8 @@ class _Answer(NamedTuple):
 def _at_home(cores: list[int], log: Path) -> None:
     """Pin this process, tell the thread pools, and send all it prints to its log."""
     os.sched_setaffinity(0, cores)
+    # This process was spawned; what it starts itself starts as it would in a program of its own.
+    multiprocessing.set_start_method(None, force=True)
     for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA", "NUMEXPR"):
         os.environ[f"{pool}_NUM_THREADS"] = str(len(cores))
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -317,7 +319,8 @@ def compete(group: str, number: int, table: Table, settings: Settings, tell: Tel
     workers: dict[int, _Worker] = {}
 
     def log(place: int) -> Path:
-        return settings.work / "logs" / f"{group}-{number}-{place}.log"
+        name = "".join(letter if letter.isalnum() else "-" for letter in outcomes[place].contestant.name)
+        return settings.work / "logs" / f"{group}-{number}-{name}.log"
 
     def turn(place: int, outcome: Outcome, act: Callable[[_Worker], object]) -> None:
         """Do something with a contestant's process; a failure ends its part in the table."""

@@ -22,6 +22,8 @@ from .harness import Contestant, Figure, Goal, Run, Settings, Table, clock
 Matrices = NDArray[np.float32]
 CHECKED = 2000
 """Events whose matrices are compared with the reference."""
+LARGE = 131_072
+"""Matrices of an output that no cache holds; a batch may stay in the last level of it."""
 
 
 def prepare(settings: Settings) -> None:
@@ -33,6 +35,12 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
     from_arrays = (
         Contestant("zeroing the same bytes", zeroing),
         Contestant("tailshard", tailshard_kernel),
+        Contestant("zeroing, 277 MB of output", partial(zeroing, rows=LARGE)),
+        Contestant(
+            "tailshard, 277 MB of output",
+            partial(tailshard_kernel, rows=LARGE),
+            baseline="zeroing, 277 MB of output",
+        ),
         Contestant("tailshard, convention chekanov", partial(tailshard_kernel, convention="chekanov")),
         Contestant("tailshard, two threads", partial(tailshard_kernel, threads=2), cores=2),
         Contestant("NumPy, padded (n, 22, 22)", padded_numpy),
@@ -96,13 +104,15 @@ def differing(found: Matrices, settings: Settings) -> float:
 
 
 @contextmanager
-def zeroing(settings: Settings) -> Iterator[Run]:
-    out = np.ones((settings.batch, SIZE, SIZE), np.float32)
-    times = max(1, settings.events // settings.batch)
+def zeroing(settings: Settings, rows: int = 0) -> Iterator[Run]:
+    """Zero a batch, or that many rows in pieces of a batch, as often as the others write it."""
+    out = np.ones((max(rows, settings.batch), SIZE, SIZE), np.float32)
+    pieces = [out[at : at + settings.batch] for at in range(0, len(out), settings.batch)]
+    times = max(len(pieces), settings.events // settings.batch)
 
     def work() -> None:
-        for _ in range(times):
-            out.fill(0)
+        for number in range(times):
+            pieces[number % len(pieces)].fill(0)
 
     yield lambda: {"rate": times * settings.batch / clock(work)}
 
@@ -124,16 +134,19 @@ def in_batches(settings: Settings) -> Batches:
 
 
 @contextmanager
-def tailshard_kernel(settings: Settings, convention: str = "thesis", threads: int = 1) -> Iterator[Run]:
+def tailshard_kernel(
+    settings: Settings, convention: str = "thesis", threads: int = 1, rows: int = 0
+) -> Iterator[Run]:
     batches = in_batches(settings)
-    # Each thread writes into a batch of its own, again and again.
-    outs = [np.zeros((settings.batch, SIZE, SIZE), np.float32) for _ in range(threads)]
+    # Each thread writes into memory of its own, again and again.
+    shape = (threads, max(rows // settings.batch, 1), settings.batch, SIZE, SIZE)
+    outs = np.ones(shape, np.float32)
     kept = np.concatenate([rmm.rmm(*batch, COUNTS, convention) for batch in batches[:2]])
     checks = {"differing": differing(kept, settings)} if convention == "thesis" else {}
 
     def share(thread: int) -> None:
-        for met, met_phi, blocks in batches[thread::threads]:
-            rmm.rmm(met, met_phi, blocks, COUNTS, convention, out=outs[thread])
+        for number, batch in enumerate(batches[thread::threads]):
+            rmm.rmm(*batch, COUNTS, convention, out=outs[thread, number % shape[1]])
 
     with ThreadPoolExecutor(threads) as pool:
 
