@@ -1,8 +1,8 @@
 """(d) Shuffled batches as torch tensors; limit: zeroing the batch.
 
 An epoch is timed from its beginning, start-up included. A loader that is too slow for an epoch is stopped
-after `settings.seconds`, and timed from its first batch; so are Mosaic and litdata, which read copies of at most
-`ROWS` events and would otherwise be charged for starting alone.
+after `settings.seconds`, and timed from its first batch; so are Mosaic and litdata, which read copies of at
+most `ROWS` events and would otherwise be charged for starting alone.
 
 The rivals shuffle as far as they can: megasets and the pool of chunks mix what is in memory at once, the
 others all rows.

@@ -69,14 +69,14 @@ class Limited:
         self._batches, self._limit, self.events = batches, limit, events
         self.waits: list[float] = []
         self.began = self.ended = 0.0
-        self.seen = 0
+        self.seen = self.steps = 0
 
     @property
     def waited(self) -> float:
         return sum(self.waits)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:  # noqa: ARG002 (tailshard's interface)
-        self.waits, self.seen = [], 0
+        self.waits, self.seen, self.steps = [], 0, 0
         self.began = time.perf_counter()
         with closing(self._batches(epoch)) as batches:
             for _ in range(self._limit):
@@ -86,6 +86,7 @@ class Limited:
                 if batch is None:
                     break
                 self.seen += len(batch.features)
+                self.steps += 1
                 yield batch
                 self.ended = time.perf_counter()
 
@@ -171,11 +172,10 @@ def trained(settings: Settings, source: Source) -> Iterator[Run]:
     def run() -> Mapping[str, float]:
         done = once(STEPS)
         seconds = done.ended - done.began
-        steps = sum(wait is not None for wait in done.waits)
         return {
             "rate": done.seen / seconds,
-            "step": seconds / steps,
-            "wait": done.waited / steps,
+            "step": seconds / done.steps,
+            "wait": done.waited / done.steps,
             "waiting": done.waited / seconds,
             "waiting_later": sum(done.waits[1:]) / (seconds - done.waits[0]),
         }
