@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from .cuts import Selection
+from .data_taking import Campaign, Year
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 
 Kind = Literal["background", "signal", "data"]
@@ -35,6 +36,8 @@ class Dataset(Part):
     """Tree in the file; the dialect's own where it is left out."""
     cross_section: CrossSection | None = None
     """pb; overrides the file's value, k-factor and filter efficiency included."""
+    cross_section_unit: Literal["pb", "fb", "nb"] = "pb"
+    """Unit of the cross-section that the files hold, alone or inside a weight."""
     sum_of_weights: float | None = Field(default=None, gt=0)
     """Sum of generator weights of the whole sample, before any skim; overrides the file's."""
 
@@ -156,6 +159,21 @@ class Training(Part):
     """Worker failures survived by restarting from the last checkpoint."""
 
 
+class Correction(Part):
+    """A factor on the weights of simulation, from a file in the format of correctionlib."""
+
+    file: str
+    """JSON, plain or gzipped; a relative path starts at the data root."""
+    name: str
+    """Of the correction in the file."""
+    inputs: dict[str, str] = Field(min_length=1)
+    """Input of the correction -> quantity: one of an event (``met``, ``jets``, ``year``) or a field of
+    selected objects (``electrons.pt``, ``muons.abs_eta``). With objects, the factors of all of an event's
+    are multiplied."""
+    constants: dict[str, str | int | float] = Field(default_factory=dict)
+    """Inputs that have the same value for all events, such as a systematic variation."""
+
+
 class Regions(Part):
     """Signal regions, from the background's validation events alone."""
 
@@ -220,9 +238,14 @@ class Pipeline(Part):
     data_root: str | None = None
     """Where relative input paths start; --data-root overrides it."""
     luminosity: Luminosity
-    """fb^-1; simulation is scaled to it."""
+    """fb^-1; simulation is scaled to it, by campaign where there are `campaigns`."""
+    campaigns: tuple[Campaign, ...] = ()
+    """For ntuples whose simulation is normalised campaign by campaign (susy-skim)."""
+    years: tuple[Year, ...] | None = None
+    """Years to keep; all that the campaigns stand for where left out."""
     datasets: tuple[Dataset, ...] = Field(min_length=1)
     selection: Selection = Selection()
+    corrections: tuple[Correction, ...] = ()
     features: Features = Features()
     store: Store = Store()
     splits: Splits = Splits()
@@ -248,12 +271,35 @@ class Pipeline(Part):
             raise ValueError("no dataset has kind background: there is nothing to learn from")
         if unknown := [name for name in self.training.channels or () if name not in kinds]:
             raise ValueError(f"training.channels names unknown channels {unknown}; known: {list(kinds)}")
+        self._refuse_other_luminosity()
         if self.luminosity > 5000:
             raise ValueError(
                 f"luminosity {self.luminosity:g} fb^-1 is more than the LHC will ever deliver; "
                 f"if it is in pb^-1, write '{self.luminosity:g} pb^-1'"
             )
         return self
+
+    def _refuse_other_luminosity(self) -> None:
+        of_year: dict[int, float] = {}
+        for campaign in self.campaigns:
+            if twice := sorted(of_year.keys() & campaign.luminosity.keys()):
+                raise ValueError(f"two campaigns simulate the years {twice}: their events would count twice")
+            of_year |= campaign.luminosity
+        if unknown := sorted(set(self.years or ()) - of_year.keys()):
+            raise ValueError(f"years names {unknown}, of which no campaign gives the luminosity")
+        total = sum(of_year[year] for year in self.kept_years or ())
+        if self.campaigns and abs(self.luminosity - total) > 1e-3 * total:
+            raise ValueError(
+                f"luminosity is {self.luminosity:g} fb^-1, but the campaigns give {total:g} fb^-1 for the "
+                f"years {list(self.kept_years or ())}"
+            )
+
+    @property
+    def kept_years(self) -> tuple[int, ...] | None:
+        """Years whose events are kept; None where there are no campaigns and nothing is asked of the year."""
+        if self.years is not None or not self.campaigns:
+            return self.years
+        return tuple(sorted(year for campaign in self.campaigns for year in campaign.luminosity))
 
     @property
     def channels(self) -> dict[str, Kind]:

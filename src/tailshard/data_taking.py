@@ -1,0 +1,44 @@
+"""Years of data taking, and the campaigns of simulation that stand for them.
+
+A campaign simulates the conditions of one or more years and is normalised as a whole: the weights of
+all its events together stand for the luminosity of all its years, and each event belongs to the year of
+the run whose conditions it was given (``RandomRunNumber``). So every event of a campaign is scaled by
+the campaign's luminosity, not by that of its year, also where only some of the years are kept: the
+events of a year are that year's share of the campaign already.
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from .parts import Luminosity, Name, Part
+
+Year = Annotated[int, Field(ge=2015, le=2018)]
+
+LAST_RUNS = {2015: 284500, 2016: 320000, 2017: 348000, 2018: 399999}
+"""Last run of each year, of data and of simulated conditions alike. The first is the run after the last
+of the year before, so that no run between the years is lost; runs 276262 to 284484, 297730 to 311481,
+325713 to 340453 and 348885 to 364292 are those of collisions."""
+
+
+class Campaign(Part):
+    """Simulation that stands for the collisions of some years."""
+
+    name: Name
+    """mc16a, mc16d, mc16e ..."""
+    luminosity: dict[Year, Luminosity] = Field(min_length=1)
+    """fb^-1 by year: of all years that the campaign simulates, also of those that are not kept."""
+
+    @property
+    def total(self) -> float:
+        """fb^-1 that all its events together stand for."""
+        return sum(self.luminosity.values())
+
+
+def year_of(run: NDArray[Any]) -> NDArray[np.int32]:
+    """Year of each run, shape (events,); 0 for run 0 and for runs after the last year."""
+    years = np.array([*LAST_RUNS, 0], dtype=np.int32)
+    place = np.searchsorted(np.array([*LAST_RUNS.values()]), np.asarray(run, dtype=np.int64))
+    return np.where(np.asarray(run) == 0, np.int32(0), years[place])
