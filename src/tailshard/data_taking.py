@@ -37,6 +37,14 @@ class Campaign(Part):
         return sum(self.luminosity.values())
 
 
+RUN_2 = (
+    Campaign(name="mc16a", luminosity={2015: 3.21956, 2016: 32.9881}),
+    Campaign(name="mc16d", luminosity={2017: 44.3074}),
+    Campaign(name="mc16e", luminosity={2018: 58.4501}),
+)
+"""Run 2 of ATLAS as S. Frette's thesis (Oslo, 2023) scales it, 138.97 fb^-1 in all."""
+
+
 def year_of(run: NDArray[Any]) -> NDArray[np.int32]:
     """Year of each run, shape (events,); 0 for run 0 and for runs after the last year."""
     years = np.array([*LAST_RUNS, 0], dtype=np.int32)

@@ -103,8 +103,9 @@ def _check_quantity(correction: Correction, name: str, quantity: str, kind: str,
         raise _wrong(
             correction,
             f"'{name}' is mapped to '{quantity}', which is not known; use one of "
-            f"{', '.join(QUANTITIES)}{year}, or <objects>.<field> with the objects {', '.join(_COLLECTIONS)} and the fields "
-            f"{', '.join(_FIELDS)} (charge and flavour of leptons only)",
+            f"{', '.join(QUANTITIES)}{year}, or <objects>.<field> with the objects "
+            f"{', '.join(_COLLECTIONS)} and the fields {', '.join(_FIELDS)} (charge and flavour "
+            "of leptons only)",
         )
     if kind == "string":
         raise _wrong(correction, f"'{name}' is of type string; give it in constants")
