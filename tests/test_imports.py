@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 # From the foundation to the roof: a module may import only from the storeys below its own.
 STOREYS = (
     ("errors", "progress", "registry", "parts", "chains", "__init__"),
-    ("data_taking",),
+    ("data_taking", "correction"),
     ("cuts",),
     ("config",),
     ("pipeline_files", "terminal", "ledger", "launch", "toys"),

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from .correction import Correction
 from .cuts import Selection
-from .data_taking import Campaign, Year
+from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 
 Kind = Literal["background", "signal", "data"]
@@ -41,10 +42,15 @@ class Dataset(Part):
     sum_of_weights: float | None = Field(default=None, gt=0)
     """Sum of generator weights of the whole sample, before any skim; overrides the file's."""
 
+    luminosity: Luminosity | None = None
+    """fb^-1 of data that was not recorded at the pipeline's luminosity, over all data sets of kind data."""
+
     @model_validator(mode="after")
     def _normalisation_is_for_simulation(self) -> "Dataset":
         if self.kind == "data" and (self.cross_section or self.sum_of_weights):
             raise ValueError("data has no cross_section and no sum_of_weights; remove them")
+        if self.kind != "data" and self.luminosity:
+            raise ValueError("luminosity is for data; simulation is scaled to the pipeline's")
         if not self.files and not self.published:
             raise ValueError("names no files")
         return self
@@ -159,21 +165,6 @@ class Training(Part):
     """Worker failures survived by restarting from the last checkpoint."""
 
 
-class Correction(Part):
-    """A factor on the weights of simulation, from a file in the format of correctionlib."""
-
-    file: str
-    """JSON, plain or gzipped; a relative path starts at the data root."""
-    name: str
-    """Of the correction in the file."""
-    inputs: dict[str, str] = Field(min_length=1)
-    """Input of the correction -> quantity: one of an event (``met``, ``jets``, ``year``) or a field of
-    selected objects (``electrons.pt``, ``muons.abs_eta``). With objects, the factors of all of an event's
-    are multiplied."""
-    constants: dict[str, str | int | float] = Field(default_factory=dict)
-    """Inputs that have the same value for all events, such as a systematic variation."""
-
-
 class Regions(Part):
     """Signal regions, from the background's validation events alone."""
 
@@ -271,7 +262,9 @@ class Pipeline(Part):
             raise ValueError("no dataset has kind background: there is nothing to learn from")
         if unknown := [name for name in self.training.channels or () if name not in kinds]:
             raise ValueError(f"training.channels names unknown channels {unknown}; known: {list(kinds)}")
-        self._refuse_other_luminosity()
+        refuse_other_luminosity(self.luminosity, self.campaigns, self.years)
+        if len({each.luminosity for each in self.datasets if each.kind == "data"}) > 1:
+            raise ValueError("the data sets of kind data differ in luminosity; give the sum to each of them")
         if self.luminosity > 5000:
             raise ValueError(
                 f"luminosity {self.luminosity:g} fb^-1 is more than the LHC will ever deliver; "
@@ -279,27 +272,15 @@ class Pipeline(Part):
             )
         return self
 
-    def _refuse_other_luminosity(self) -> None:
-        of_year: dict[int, float] = {}
-        for campaign in self.campaigns:
-            if twice := sorted(of_year.keys() & campaign.luminosity.keys()):
-                raise ValueError(f"two campaigns simulate the years {twice}: their events would count twice")
-            of_year |= campaign.luminosity
-        if unknown := sorted(set(self.years or ()) - of_year.keys()):
-            raise ValueError(f"years names {unknown}, of which no campaign gives the luminosity")
-        total = sum(of_year[year] for year in self.kept_years or ())
-        if self.campaigns and abs(self.luminosity - total) > 1e-3 * total:
-            raise ValueError(
-                f"luminosity is {self.luminosity:g} fb^-1, but the campaigns give {total:g} fb^-1 for the "
-                f"years {list(self.kept_years or ())}"
-            )
-
     @property
     def kept_years(self) -> tuple[int, ...] | None:
         """Years whose events are kept; None where there are no campaigns and nothing is asked of the year."""
-        if self.years is not None or not self.campaigns:
-            return self.years
-        return tuple(sorted(year for campaign in self.campaigns for year in campaign.luminosity))
+        return kept_years(self.campaigns, self.years) if self.campaigns else None
+
+    @property
+    def data_luminosity(self) -> float:
+        """fb^-1 of the data: simulation is scaled to it where the two are compared."""
+        return next((each.luminosity for each in self.datasets if each.luminosity), self.luminosity)
 
     @property
     def channels(self) -> dict[str, Kind]:

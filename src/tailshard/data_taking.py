@@ -7,6 +7,7 @@ the campaign's luminosity, not by that of its year, also where only some of the 
 events of a year are that year's share of the campaign already.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -50,3 +51,35 @@ def year_of(run: NDArray[Any]) -> NDArray[np.int32]:
     years = np.array([*LAST_RUNS, 0], dtype=np.int32)
     place = np.searchsorted(np.array([*LAST_RUNS.values()]), np.asarray(run, dtype=np.int64))
     return np.where(np.asarray(run) == 0, np.int32(0), years[place])
+
+
+def kept_years(campaigns: Sequence[Campaign], years: Sequence[int] | None) -> tuple[int, ...]:
+    """Years whose events are kept: those asked for, or all that the campaigns stand for."""
+    known = (year for campaign in campaigns for year in campaign.luminosity)
+    return tuple(sorted(known if years is None else years))
+
+
+def refuse_other_luminosity(
+    luminosity: float, campaigns: Sequence[Campaign], years: Sequence[int] | None
+) -> None:
+    """Refuse campaigns that overlap, years that they lack, and a luminosity that is not theirs.
+
+    Raises
+    ------
+    ValueError
+        With what does not fit.
+    """
+    of_year: dict[int, float] = {}
+    for campaign in campaigns:
+        if twice := sorted(of_year.keys() & campaign.luminosity.keys()):
+            raise ValueError(f"two campaigns simulate the years {twice}: their events would count twice")
+        of_year |= campaign.luminosity
+    if unknown := sorted(set(years or ()) - of_year.keys()):
+        raise ValueError(f"years names {unknown}, of which no campaign gives the luminosity")
+    kept = kept_years(campaigns, years)
+    total = sum(of_year[year] for year in kept)
+    if campaigns and abs(luminosity - total) > 1e-3 * total:
+        raise ValueError(
+            f"luminosity is {luminosity:g} fb^-1, but the campaigns give {total:g} fb^-1 for the years "
+            f"{list(kept)}"
+        )

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Correction
+from ..correction import Correction
 from ..data_taking import year_of
 from ..errors import ConfigError, ProcessingError
 from .kinematics import QUANTITIES
