@@ -229,9 +229,11 @@ def _evaluator(correction: Correction, data_root: str | None) -> "Evaluator | Co
         reason = str(error).splitlines()[0]
         raise _wrong(
             correction, f"the file is no set of corrections in the correctionlib format: {reason}"
-        ) from (error)
+        ) from error
     if correction.name not in corrections:
-        raise _wrong(correction, f"there is none of that name; the file holds {', '.join(sorted(corrections))}")
+        raise _wrong(
+            correction, f"there is none of that name; the file holds {', '.join(sorted(corrections))}"
+        )
     return corrections[correction.name]
 
 
