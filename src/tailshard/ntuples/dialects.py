@@ -109,8 +109,8 @@ ATLAS_2025 = Dialect(
 
 opendata.atlas.cern/docs/data/for_education/13TeV25_details and its table of variables.
 
-Overlaps are removed by the release: in its files no electron lies within 0.4 of a jet, and but for one
-muon in four hundred no muon does. `lep_isTrigMatched` speaks of single-lepton triggers: it is never set
+Overlaps are removed by the release: of 12,782 electrons and 9,482 muons in three of its files, none and 4
+lie within 0.4 of a jet. `lep_isTrigMatched` speaks of single-lepton triggers: it is never set
 where neither trigE nor trigM fired. There is no bit for triggers on an electron and a muon.
 """
 
