@@ -97,6 +97,8 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         words.append(f"Signal as lines: {listed([part.label for part in signals])}.")
     if observed:
         words.append("Data as points, and their ratio to the simulation below.")
+    if findings.to_data != 1:
+        words.append("Simulation is scaled to the luminosity of the data.")
     if cuts:
         words.append(f"Thresholds at {listed([f'{cut:.2f} ({name})' for name, cut in cuts.items()])}.")
     return picture(figure, " ".join(words), f"{_capitalised(what)}.{_undefined(findings, name, region)}")
