@@ -186,7 +186,7 @@ def benchmark_table(shared_data):
 
 
 def printed(cell):
-    """Value of a cell and half a unit of its last digit: four digits are printed."""
+    """Value of a cell, of which three or four digits are printed, with a tolerance of 1e-3."""
     value = float(cell.split("+-")[0])
     return pytest.approx(value, rel=1e-3, abs=1e-3 if value < 1.2 else None)
 
