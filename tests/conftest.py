@@ -45,6 +45,16 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def susy_toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small toys in the layout of the SUSY group."""
+    from tailshard.toys import make_toys
+
+    folder = tmp_path_factory.mktemp("susy-toys")
+    make_toys(folder, events=6000, signal_events=1000, files=2, layout="susy-skim")
+    return folder
+
+
 @pytest.fixture
 def toy_pipeline(toys: Path) -> Pipeline:
     """The demo on the small toys, with slots so small that every file fills several."""

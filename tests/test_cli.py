@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uproot
 
 from tailshard import cli
 
@@ -99,6 +100,17 @@ def test_validate_is_content_with_good_inputs(toys: Path) -> None:
     assert "good; 10 input files can be read" in shown.stdout
 
 
+def test_validate_says_in_one_error_what_is_wrong_with_a_correction(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    its = f"corrections=[{{file: {tmp_path / 'sf.json'}, name: sf, inputs: {{pt: electrons.pt}}}}]"
+    shown = tailshard("validate", shipped, "--data-root", toys, "--set", its)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith(
+        f"error: correction 'sf': cannot read {tmp_path / 'sf.json'} (No such file"
+    )
+    assert shown.stderr.count("\n") == 1
+
+
 def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
     shown = tailshard("plan", shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--json")
@@ -119,3 +131,10 @@ def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
     truth = json.loads(shown.stdout)["result"]
     assert sum(len(sample["files"]) for sample in truth["samples"].values()) == 15
     assert (tmp_path / "toys" / "truth.json").is_file()
+
+
+def test_toys_of_another_layout(tmp_path: Path) -> None:
+    shown = tailshard("toys", tmp_path / "toys", "--events", "1000", "--layout", "susy-skim")
+    assert shown.returncode == 0, shown.stderr
+    with uproot.open(tmp_path / "toys" / "ttbar_0.root") as file:
+        assert "lepPassOR" in file["ttbar_NoSys"]

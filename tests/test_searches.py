@@ -113,3 +113,53 @@ def test_four_lepton_yields_are_the_published_ones(shared_data: Path, tmp_path: 
     assert yields["Zee"] == pytest.approx(43.14, abs=0.01)
     assert yields["ttbar"] == pytest.approx(28.13, abs=0.01)
     assert yields["data"] == 113
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "signal"),
+    [("benchmark-2lep", 20546, 147.9), ("benchmark-3lep", 5280, 75.39)],
+)
+def test_a_benchmark_search(name: str, data: int, signal: float, shared_data: Path, tmp_path: Path) -> None:
+    answer = verbs.run(
+        shipped(name),
+        workdir=tmp_path,
+        data_root=str(shared_data),
+        overrides=["training.epochs=1", "training.batch_size=2048"],
+    )
+    assert answer["stages"]["ingest"]["quarantine"] == []
+    summary = _summary(tmp_path)
+    channels = summary["channels"]
+    assert sum(channels["pseudodata"]["events"].values()) == data
+    assert answer["stages"]["ingest"]["yields"]["C1N2_450_300"] == pytest.approx(signal, rel=1e-3)
+    assert list(summary["signals"]) == ["C1N2_450_300", "C1N2_800_50"]
+    for signal_summary in summary["signals"].values():
+        assert signal_summary["auc"]["met"]["value"] > 0.9
+    if name == "benchmark-2lep":  # in 3-lepton data, the Z with a fake lepton is one event many times
+        inclusive = summary["regions"][0]
+        expected = inclusive["background"]["value"] * 0.0196 / 139
+        assert inclusive["data"] == pytest.approx(expected, rel=0.05)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "fb⁻¹" in page
+
+
+@pytest.mark.parametrize("name", ["thesis-2lep", "thesis-3lep"])
+def test_a_search_of_the_thesis_on_toys_of_its_layout(name: str, susy_toys: Path, tmp_path: Path) -> None:
+    kinds = {"zjets": "background", "ttbar": "background", "diboson": "background", "resonance": "signal"}
+    datasets = [
+        f"{{channel: {sample}, kind: {kind}, dialect: susy-skim, files: '{sample}_*.root'}}"
+        for sample, kind in (kinds | {"data": "data"}).items()
+    ]
+    overrides = [
+        f"datasets=[{', '.join(datasets)}]",
+        *("store.slot=2048", "store.chunk=256", "training.epochs=2", "training.batch_size=64"),
+    ]
+    verbs.run(shipped(name), workdir=tmp_path, data_root=str(susy_toys), overrides=overrides)
+    summary = _summary(tmp_path)
+    assert summary["luminosity"] == 138.965
+    assert sum(summary["channels"]["data"]["events"].values()) > 0
+    auc = summary["signals"]["resonance"]["auc"]["error"]["value"]
+    if name == "thesis-2lep":
+        assert 0 < auc <= 1
+    else:  # the signal of the toys has two leptons
+        assert auc is None
+        assert sum(summary["channels"]["diboson"]["events"].values()) > 0

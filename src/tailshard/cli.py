@@ -182,6 +182,13 @@ def demo(result: Json) -> None:
     click.argument("folder", type=click.Path(path_type=Path)),
     EVENTS,
     click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True),
+    click.option(
+        "--layout",
+        type=click.Choice(["atlas-2025", "susy-skim"]),
+        default="atlas-2025",
+        show_default=True,
+        help="Whose branches the ntuples have.",
+    ),
 )
 def toys(result: Json) -> None:
     """Write toy ntuples with known truth into FOLDER."""

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, Field, model_validator
 
+from .correction import Correction
 from .cuts import Selection
+from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 
 Kind = Literal["background", "signal", "data"]
@@ -35,13 +37,20 @@ class Dataset(Part):
     """Tree in the file; the dialect's own where it is left out."""
     cross_section: CrossSection | None = None
     """pb; overrides the file's value, k-factor and filter efficiency included."""
+    cross_section_unit: Literal["pb", "fb", "nb"] = "pb"
+    """Unit of the cross-section that the files hold, alone or inside a weight."""
     sum_of_weights: float | None = Field(default=None, gt=0)
     """Sum of generator weights of the whole sample, before any skim; overrides the file's."""
+
+    luminosity: Luminosity | None = None
+    """fb^-1 of data that was not recorded at the pipeline's luminosity, over all data sets of kind data."""
 
     @model_validator(mode="after")
     def _normalisation_is_for_simulation(self) -> "Dataset":
         if self.kind == "data" and (self.cross_section or self.sum_of_weights):
             raise ValueError("data has no cross_section and no sum_of_weights; remove them")
+        if self.kind != "data" and self.luminosity:
+            raise ValueError("luminosity is for data; simulation is scaled to the pipeline's")
         if not self.files and not self.published:
             raise ValueError("names no files")
         return self
@@ -241,9 +250,14 @@ class Pipeline(Part):
     data_root: str | None = None
     """Where relative input paths start; --data-root overrides it."""
     luminosity: Luminosity
-    """fb^-1; simulation is scaled to it."""
+    """fb^-1; simulation is scaled to it, by campaign where there are `campaigns`."""
+    campaigns: tuple[Campaign, ...] = ()
+    """For ntuples whose simulation is normalised campaign by campaign (susy-skim)."""
+    years: tuple[Year, ...] | None = None
+    """Years to keep; all that the campaigns stand for where left out."""
     datasets: tuple[Dataset, ...] = Field(min_length=1)
     selection: Selection = Selection()
+    corrections: tuple[Correction, ...] = ()
     features: Features = Features()
     store: Store = Store()
     splits: Splits = Splits()
@@ -274,12 +288,25 @@ class Pipeline(Part):
                 f"training.sampling names {unknown}, which the network does not learn from; "
                 f"it learns from {list(self.training_channels)}"
             )
+        refuse_other_luminosity(self.luminosity, self.campaigns, self.years)
+        if len({each.luminosity for each in self.datasets if each.kind == "data"}) > 1:
+            raise ValueError("the data sets of kind data differ in luminosity; give the sum to each of them")
         if self.luminosity > 5000:
             raise ValueError(
                 f"luminosity {self.luminosity:g} fb^-1 is more than the LHC will ever deliver; "
                 f"if it is in pb^-1, write '{self.luminosity:g} pb^-1'"
             )
         return self
+
+    @property
+    def kept_years(self) -> tuple[int, ...] | None:
+        """Years whose events are kept; None where there are no campaigns and nothing is asked of the year."""
+        return kept_years(self.campaigns, self.years) if self.campaigns else None
+
+    @property
+    def data_luminosity(self) -> float:
+        """fb^-1 of the data: simulation is scaled to it where the two are compared."""
+        return next((each.luminosity for each in self.datasets if each.luminosity), self.luminosity)
 
     @property
     def channels(self) -> dict[str, Kind]:

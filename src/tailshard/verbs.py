@@ -176,11 +176,18 @@ def demo(
     )
 
 
-def toys(folder: Path | str, *, events: int = 60_000, seed: int = 1, progress: Progress = silent) -> Json:
+def toys(
+    folder: Path | str,
+    *,
+    events: int = 60_000,
+    seed: int = 1,
+    layout: str = "atlas-2025",
+    progress: Progress = silent,
+) -> Json:
     """Write toy ntuples with known truth."""
     from .toys import make_toys
 
-    return asdict(make_toys(Path(folder), events=events, seed=seed, progress=progress))
+    return asdict(make_toys(Path(folder), events=events, seed=seed, layout=layout, progress=progress))
 
 
 def _stage(name: str, pipeline: Path | str, force: bool, options: Options) -> Json:

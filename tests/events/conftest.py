@@ -21,6 +21,7 @@ LEPTON = {
     "isolated_tight": (True, np.bool_),
     "d0_significance": (0.0, np.float64),
     "z0": (0.0, np.float64),
+    "passes_overlap": (True, np.bool_),
     "pt": (None, np.float64),
 }
 JET = {
@@ -29,6 +30,8 @@ JET = {
     "energy": (None, np.float64),
     "b_tag": (1.0, np.float64),
     "passes_vertex": (True, np.bool_),
+    "jvt": (1.0, np.float64),
+    "passes_overlap": (True, np.bool_),
     "pt": (None, np.float64),
 }
 

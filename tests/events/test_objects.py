@@ -1,8 +1,10 @@
+import awkward as ak
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tailshard.cuts import JetCuts, LeptonCuts, Selection
-from tailshard.events.objects import select_objects
+from tailshard.events.objects import count_baseline_leptons, select_objects
 
 ANY = LeptonCuts(minimum_pt=0, maximum_abs_eta=10, identification="none")
 
@@ -116,3 +118,105 @@ def test_events_without_any_object_are_kept(make_events):
     objects = select_objects(make_events([[], []]), Selection(), 4)
     assert [len(part) for part in objects] == [2] * 6
     assert select_objects(make_events([]), Selection(), 4).leptons.tolist() == []
+
+
+# Baseline and signal
+
+LOOSE = LeptonCuts(minimum_pt=5, identification="loose", maximum_abs_z0_sin_theta=0.5)
+SIGNAL = LeptonCuts(minimum_pt=10, identification="tight", isolation="loose", maximum_abs_d0_significance=5)
+
+
+@pytest.mark.parametrize(
+    ("lepton", "is_baseline", "is_signal"),
+    [
+        ({}, True, True),
+        ({"pt": 6.0}, True, False),
+        ({"pt": 4.0}, False, False),
+        ({"tight": False}, True, False),
+        ({"isolated_loose": False}, True, False),
+        ({"d0_significance": 5.5}, True, False),
+        ({"z0": 0.6}, False, False),  # a signal lepton is a baseline lepton that passes more
+        ({"loose": False}, False, False),
+        ({"passes_overlap": False}, False, False),
+        ({"flavour": 13, "eta": 2.6}, True, True),
+        ({"flavour": 13, "d0_significance": 3.5}, True, False),
+        ({"eta": 2.6}, False, False),
+    ],
+    ids=str,
+)
+def test_signal_leptons_are_baseline_leptons_that_pass_more(make_events, lepton, is_baseline, is_signal):
+    wide = {"maximum_abs_eta": 2.7}
+    selection = Selection(
+        baseline_electrons=LOOSE,
+        baseline_muons=LOOSE.model_copy(update=wide),
+        electrons=SIGNAL,
+        muons=SIGNAL.model_copy(update={**wide, "maximum_abs_d0_significance": 3}),
+    )
+    events = make_events([[{"pt": 20.0, **lepton}]])
+    assert count_baseline_leptons(events, selection).tolist() == [int(is_baseline)]
+    assert ak.num(select_objects(events, selection, 4).leptons).tolist() == [int(is_signal)]
+
+
+def test_baseline_cuts_are_given_for_both_flavours_or_for_none():
+    with pytest.raises(ValidationError, match="give baseline_electrons and baseline_muons, or neither"):
+        Selection(baseline_electrons=LOOSE)
+
+
+# Overlaps, pile-up and b-tags
+
+
+def test_leptons_and_jets_must_survive_the_removal_of_overlaps_where_flags_tell(make_events):
+    leptons = [{"pt": 30.0}, {"pt": 20.0, "passes_overlap": False}]
+    jets = [{"pt": 50.0, "passes_overlap": False}, {"pt": 40.0}]
+    events = make_events([leptons], [jets])
+    kept = select_objects(events, Selection(), 4)
+    assert (kept.leptons.pt.tolist(), kept.jets.pt.tolist()) == ([[30]], [[40]])
+    everything = select_objects(events, Selection(overlap_removal=False), 4)
+    assert (everything.leptons.pt.tolist(), everything.jets.pt.tolist()) == ([[30, 20]], [[50, 40]])
+    for objects in ("leptons", "jets"):  # a release that has removed overlaps itself has no flags
+        bare = ak.without_field(events[objects], "passes_overlap")
+        events = ak.with_field(events, bare, objects)
+    assert select_objects(events, Selection(), 4).jets.pt.tolist() == [[50, 40]]
+
+
+@pytest.mark.parametrize(
+    ("jet", "passing"),
+    [
+        ({"pt": 59.0, "eta": 0.5, "jvt": 0.95}, True),
+        ({"pt": 59.0, "eta": 0.5, "jvt": 0.91}, True),
+        ({"pt": 59.0, "eta": 0.5, "jvt": 0.90}, False),  # the thesis kept these, and only these
+        ({"pt": 59.0, "eta": -2.3, "jvt": -0.1}, False),
+        ({"pt": 60.0, "eta": 0.5, "jvt": -0.1}, True),
+        ({"pt": 59.0, "eta": -2.4, "jvt": -0.1}, True),
+    ],
+    ids=str,
+)
+def test_soft_jets_in_the_tracker_must_reach_the_jvt_score(make_events, jet, passing):
+    selection = Selection(jets=JetCuts(minimum_jvt=0.91))
+    objects = select_objects(make_events([[]], [[{**jet, "passes_vertex": not passing}]]), selection, 4)
+    assert ak.num(objects.jets).tolist() == [int(passing)]
+
+
+def test_a_jet_beyond_the_acceptance_of_b_tagging_is_light(make_events):
+    jets = [{"pt": 60.0 - place, "eta": eta, "b_tag": 5.0} for place, eta in enumerate((0, 2.5, -2.6, 2.7))]
+    objects = select_objects(make_events([[]], [jets]), Selection(jets=JetCuts(maximum_abs_eta=2.8)), 4)
+    assert objects.b_jets.pt.tolist() == [[60, 59]]
+    assert objects.light_jets.pt.tolist() == [[58, 57]]
+
+
+@pytest.mark.parametrize("threshold", [0.665, 2.195])
+def test_no_jet_is_lost_between_light_and_b(make_events, threshold):
+    rng = np.random.default_rng(1)
+    scores = [*rng.uniform(-3, 5, 300), 0.665, 2.195, np.nextafter(0.665, 0), np.nextafter(2.195, 0), np.nan]
+    jets = [
+        {"pt": float(pt), "eta": float(eta), "b_tag": float(score)}
+        for pt, eta, score in zip(
+            rng.uniform(20, 99, len(scores)), rng.uniform(-2.8, 2.8, len(scores)), scores, strict=True
+        )
+    ]
+    selection = Selection(jets=JetCuts(maximum_abs_eta=2.8))
+    objects = select_objects(make_events([[]], [jets]), selection, threshold)
+    assert ak.num(objects.jets).tolist() == [len(scores)]
+    both = sorted(objects.light_jets.pt.tolist()[0] + objects.b_jets.pt.tolist()[0], reverse=True)
+    assert both == objects.jets.pt.tolist()[0]
+    assert 0 < ak.num(objects.b_jets)[0] < len(scores)

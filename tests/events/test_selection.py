@@ -5,7 +5,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tailshard.cuts import EventCuts, Selection
+from tailshard.cuts import EventCuts, LeptonCuts, Selection
 from tailshard.errors import ConfigError, ProcessingError
 from tailshard.events.objects import select_objects
 from tailshard.events.selection import CutflowStep, event_cuts, select_events
@@ -217,3 +217,27 @@ def test_no_events_give_a_cutflow_of_zeros(make_events):
     mask, steps = run(make_events([]), Selection(name="four_lepton"))
     assert mask.shape == (0,)
     assert {(step.raw, step.weighted) for step in steps} == {(0, 0.0)}
+
+
+def test_three_baseline_leptons_that_are_all_signal_leptons(make_events):
+    loose, good = {"pt": 30.0, "tight": False}, {"pt": 40.0}
+    baseline = LeptonCuts(identification="loose")
+    selection = Selection(
+        name="three_lepton",
+        baseline_electrons=baseline,
+        baseline_muons=baseline,
+        cuts=EventCuts(minimum_baseline_leptons=3, maximum_baseline_leptons=3),
+    )
+    events = make_events([[good] * 3, [*[good] * 3, loose], [*[good] * 2, loose], [good] * 4])
+    mask, steps = run(events, selection)
+    assert mask.tolist() == [True, False, False, False]
+    assert [(step.name, step.raw) for step in steps[1:3]] == [
+        ("exactly 3 baseline leptons", 2),
+        ("exactly 3 leptons", 1),
+    ]
+
+
+def test_baseline_leptons_that_nothing_defines_are_refused(make_events):
+    selection = Selection(name="three_lepton", cuts=EventCuts(minimum_baseline_leptons=3))
+    with pytest.raises(ConfigError, match="baseline_electrons and baseline_muons do not say what they are"):
+        run(make_events([[]]), selection)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tailshard.config import Dataset
+from tailshard.data_taking import RUN_2
 from tailshard.errors import ConfigError, InputError
-from tailshard.events.weights import event_weight, require_normalisation
+from tailshard.events.weights import event_weight, require_normalisation, sample_of
 
 
 def dataset(kind="background", dialect="atlas-2020", **overrides):
@@ -95,3 +96,83 @@ def test_a_weight_that_is_not_finite_is_refused_with_the_event_named(make_events
 def test_a_release_without_scale_factors_has_factors_of_one(make_events):
     events = make_events([[]], generator_weight=[2.0], cross_section=[1.0], sum_of_weights=[1000.0])
     assert event_weight(events, dataset(), luminosity=1).tolist() == [2.0]
+
+
+# Campaigns
+
+
+def of_run(make_events, runs, **more):
+    runs = np.array(runs, dtype=np.uint64)
+    return make_events(
+        [[]] * len(runs),
+        conditions_run=runs,
+        generator_weight=np.ones(len(runs)),
+        cross_section_per_weight=np.full(len(runs), 2e-6),
+        **more,
+    )
+
+
+def susy(**more):
+    return dataset(dialect="susy-skim", **more)
+
+
+def test_a_campaign_is_scaled_as_a_whole_and_no_run_at_a_boundary_is_lost(make_events):
+    runs = [276262, 284500, 284501, 320000, 320001, 348000, 348001, 364292]
+    weight = event_weight(of_run(make_events, runs), susy(), 138.965, RUN_2)
+    luminosities = [36207.66] * 4 + [44307.4] * 2 + [58450.1] * 2  # pb^-1
+    assert weight == pytest.approx([2e-6 * luminosity for luminosity in luminosities], rel=1e-12)
+
+
+def test_weight_of_the_susy_group(make_events):
+    events = of_run(make_events, [300000], scale_factor=[0.9])
+    events["generator_weight"] = np.array([-250.0])
+    weight = event_weight(events, susy(), 138.965, RUN_2)
+    assert weight == pytest.approx([36207.66 * 2e-6 * -250 * 0.9], rel=1e-12)
+
+
+def test_a_unit_other_than_pb_is_said_in_the_pipeline_and_nowhere_else(make_events):
+    events = of_run(make_events, [300000])
+    for unit, factor in (("pb", 1), ("fb", 1e-3), ("nb", 1e3)):
+        for channel in ("Zeejets", "ttbar"):
+            its = susy(cross_section_unit=unit, name=channel)
+            expected = 36207.66 * 2e-6 * factor
+            assert event_weight(events, its, 138.965, RUN_2) == pytest.approx([expected])
+    in_file = simulated(make_events, cross_section=[3.0], sum_of_weights=[50.0])
+    assert event_weight(in_file, dataset(cross_section_unit="fb"), 2) == pytest.approx([2 * 3.0 / 50])
+    assert event_weight(in_file, dataset(cross_section_unit="fb", cross_section=3.0), 2) == pytest.approx(
+        [2000 * 3.0 / 50]
+    )
+
+
+def test_data_weighs_one_whatever_its_campaign(make_events):
+    events = make_events([[], []], conditions_run=np.array([280000, 427882], dtype=np.uint64))
+    assert event_weight(events, susy(kind="data"), 138.965, RUN_2).tolist() == [1, 1]
+
+
+def test_run_0_has_no_collisions_to_stand_for(make_events):
+    assert event_weight(of_run(make_events, [0, 300000]), susy(), 1, RUN_2)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [(330000, "run 330000, year 2017"), (427882, "run 427882, no year up to 2018")],
+)
+def test_simulation_of_a_year_without_campaign_is_refused(make_events, run, message):
+    events = of_run(make_events, [300000, run])
+    with pytest.raises(InputError, match=rf"1 of 2 events .* {message}.*campaigns have 2015, 2016, 2018"):
+        event_weight(events, susy(), 1, (RUN_2[0], RUN_2[2]))
+
+
+def test_cross_section_and_sum_of_weights_override_their_ratio_together_only(make_events):
+    events = of_run(make_events, [300000])
+    both = event_weight(events, susy(cross_section=3.0, sum_of_weights=1e6), 1, RUN_2)
+    assert both == pytest.approx([36207.66 * 3e-6])
+    with pytest.raises(ConfigError, match="must give sum_of_weights: susy-skim files hold only their ratio"):
+        event_weight(events, susy(cross_section=3.0), 1, RUN_2)
+
+
+def test_samples_that_were_merged_are_not_taken_for_one(make_events):
+    events = of_run(make_events, [300000, 300000])
+    assert sample_of(events, susy()) == "sample (2e-06 pb over 1)"
+    events["cross_section_per_weight"] = np.array([2e-6, 3e-6])
+    assert sample_of(events, susy()) == "sample (2e-06 to 3e-06 pb per unit of weight)"

@@ -5,7 +5,7 @@ import pytest
 
 from tailshard.config import Pipeline
 from tailshard.errors import ConfigError, InputError
-from tailshard.ingest.survey import check_names, listing, survey
+from tailshard.ingest.survey import check_names, configuration, listing, survey
 from tailshard.pipeline_files import load, shipped
 
 
@@ -54,6 +54,71 @@ def test_a_file_cannot_belong_to_two_datasets(toys: Path) -> None:
 def test_a_name_that_does_not_exist_is_found_before_any_file_is_opened(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_names(load(shipped("demo"), [override], "/nowhere"))
+
+
+CORRECTION = "corrections=[{file: no.json, name: sf, inputs: {pt: electrons.pt}}]"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "overrides", "message"),
+    [
+        ("demo", ["datasets.0.dialect=susy-skim"], "zjets': susy-skim is normalised campaign by campaign"),
+        (
+            "demo",
+            ["campaigns=[{name: a, luminosity: {2015: 0.1}}]"],
+            "zjets': atlas-2025 does not store the run that simulation was made for; leave campaigns out",
+        ),
+        (
+            "thesis-2lep",
+            ["selection.cuts.trigger_chains={2015: [2mu10], 2016: [2mu10]}"],
+            "trigger_chains lists no chain for 2017, 2018, which the pipeline keeps",
+        ),
+        ("thesis-3lep", ["datasets.2.cross_section=3 pb"], "'Zttjets' must give sum_of_weights"),
+        ("demo", ["selection.cuts.remove_bad_samples=true"], "not for this release"),
+        (
+            "demo",
+            [CORRECTION],
+            r"correction 'sf': cannot read /nowhere/no.json \(No such file",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_found_before_any_file_is_opened(
+    pipeline: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_names(load(shipped(pipeline), overrides, "/nowhere"))
+
+
+@pytest.mark.parametrize("name", ["thesis-2lep", "thesis-3lep", "benchmark-2lep", "benchmark-3lep"])
+def test_the_searches_of_the_thesis_fit_their_dialects(name: str) -> None:
+    check_names(load(shipped(name)))
+
+
+@pytest.mark.parametrize("name", ["benchmark-2lep", "benchmark-3lep"])
+def test_a_benchmark_search_reads_each_file_of_the_benchmark_once(name: str, shared_data: Path) -> None:
+    surveyed = survey(load(shipped(name), [], str(shared_data)))
+    assert all(not each.quarantine for each in surveyed)
+    read = [Path(file.url).name for each in surveyed for file in each.files]
+    data = f"pseudodata.{name.removeprefix('benchmark-').removesuffix('p')}p.root"
+    wanted = [
+        path.name
+        for path in (shared_data / "benchmark_13TeV").glob("*.root")
+        if "pseudodata" not in path.name or path.name.endswith(data)
+    ]
+    assert sorted(read) == sorted(wanted)
+
+
+def test_a_correction_is_part_of_the_configuration_by_its_content(toys: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sf.json"
+    path.write_text("one")
+    its = f"corrections=[{{file: {path}, name: sf, inputs: {{pt: electrons.pt}}}}]"
+    before = configuration(load(shipped("demo"), [its], str(toys)))
+    moved = its.replace("sf.json", "moved.json")
+    path.rename(tmp_path / "moved.json")
+    assert configuration(load(shipped("demo"), [moved], str(toys))) == before
+    (tmp_path / "moved.json").write_text("two")
+    assert configuration(load(shipped("demo"), [moved], str(toys))) != before
+    assert configuration(load(shipped("demo"), [], str(toys)))["corrections"] == []
 
 
 def test_the_listing_changes_with_a_file_and_opens_none(toys: Path, tmp_path: Path) -> None:

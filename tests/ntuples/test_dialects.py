@@ -13,7 +13,7 @@ from tailshard.cuts import EventCuts, JetCuts, LeptonCuts, Selection
 from tailshard.errors import ConfigError
 from tailshard.events.objects import select_objects
 from tailshard.events.weights import event_weight
-from tailshard.ntuples.dialects import ATLAS_2016, ATLAS_2020, ATLAS_2025, DIALECTS, dialect
+from tailshard.ntuples.dialects import ATLAS_2016, ATLAS_2020, ATLAS_2025, DIALECTS, SUSY_SKIM, dialect
 
 ANY_LEPTON = LeptonCuts(minimum_pt=0, maximum_abs_eta=10, identification="none")
 ANY_JET = JetCuts(minimum_pt=0, maximum_abs_eta=10, pile_up_rejection=False)
@@ -53,8 +53,8 @@ def unordered(particles):
 
 
 def test_dialects_are_found_by_name_and_an_unknown_one_lists_them(monkeypatch):
-    assert [dialect(name) for name in DIALECTS] == [ATLAS_2025, ATLAS_2020, ATLAS_2016]
-    with pytest.raises(ConfigError, match="use one of atlas-2025, atlas-2020, atlas-2016"):
+    assert [dialect(name) for name in DIALECTS] == [ATLAS_2025, ATLAS_2020, ATLAS_2016, SUSY_SKIM]
+    with pytest.raises(ConfigError, match="use one of atlas-2025, atlas-2020, atlas-2016, susy-skim"):
         dialect("atlas-2030")
     module = ModuleType("my_release")
     module.mine, module.wrong = ATLAS_2020, "mini"

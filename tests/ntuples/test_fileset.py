@@ -4,7 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uproot
 
 from tailshard.errors import InputError
 from tailshard.ntuples.fileset import (
@@ -124,6 +126,23 @@ def test_a_good_file_is_described(write_ntuple):
 def test_a_real_file_is_described(shared_data):
     path = next((shared_data / "atlas_2025_2J2LMET30_mc").glob("*410081*"))
     assert _inspect(path) == FileInfo(str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404)
+
+
+def test_a_tree_may_be_found_by_a_pattern_that_one_tree_of_the_file_fits(write_ntuple, tmp_path):
+    path = write_ntuple("good.root", entries=100)
+    info = _inspect(path, tree="ana*")
+    assert (info.entries, info.tree) == (100, "analysis")
+    assert [each.tree for each in partitions([info], "zjets", "ana*", 60)] == ["analysis", "analysis"]
+    assert _inspect(path, tree="analysis").tree == ""
+    none = _inspect(path, tree="*_NoSys")
+    assert none.reason == (
+        "has no trees that fit '*_NoSys' where one is needed; it holds 'analysis'; set the dataset's tree"
+    )
+    with uproot.recreate(tmp_path / "two.root") as file:
+        for name in ("one_NoSys", "other_NoSys"):
+            file.mktree(name, {"met": "float32"}).extend({"met": np.ones(3, np.float32)})
+    two = _inspect(tmp_path / "two.root", tree="*_NoSys")
+    assert two.reason.startswith("has 2 trees that fit '*_NoSys' where one is needed; it holds 'one_NoSys', ")
 
 
 def test_a_file_is_the_same_on_a_web_server(write_ntuple, web):

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from tailshard.report import figures
+from tailshard.report import figures, headline, tables
 from tailshard.report.blocks import Note, Picture
 
 
@@ -24,6 +24,27 @@ def test_an_unknown_quantity_is_labelled_by_its_name() -> None:
 def test_simulation_alone_says_so_and_every_figure_has_the_luminosity(findings, poor_findings) -> None:
     assert figures.corner(findings) == r"13 TeV, 10 fb$^{\mathrm{-1}}$"
     assert figures.corner(poor_findings) == r"Simulation, 13 TeV, 10 fb$^{\mathrm{-1}}$"
+
+
+def test_simulation_is_scaled_to_data_of_another_luminosity(findings) -> None:
+    datasets = tuple(
+        each.model_copy(update={"luminosity": 0.5} if each.kind == "data" else {})
+        for each in findings.pipeline.datasets
+    )
+    pipeline = findings.pipeline.model_copy(update={"datasets": datasets})
+    other = dataclasses.replace(findings, pipeline=pipeline)
+    assert (findings.to_data, other.to_data) == (1, 0.05)
+    for kind, factor in (("background", 0.05), ("signal", 0.05), ("data", 1)):
+        for before, after in zip(
+            *(figures._components(each, kind, "met", "inclusive") for each in (findings, other)), strict=True
+        ):
+            np.testing.assert_allclose(after.histogram.values(), factor * before.histogram.values())
+            np.testing.assert_allclose(after.histogram.variances(), factor**2 * before.histogram.variances())
+    assert "scaled to the luminosity of the data" in figures.spectrum_picture(other, "met").alt
+    assert tables.regions(other).header[-1] == "Data (0.5 fb⁻¹)"
+    assert tables.regions(findings).header[-1] == "Data"
+    value = findings.summary["regions"][0]["background"]["value"]
+    assert headline.measured(value * 0.05, 0).split("±")[0].strip() in headline.headline(other)
 
 
 def test_an_empty_spectrum_is_a_note_and_not_a_picture(poor_findings) -> None:

@@ -3,18 +3,22 @@
 Object cuts (`events.objects`) include their threshold; event cuts must be exceeded ("met > 30 GeV").
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chains import ELECTRON
 from ..cuts import EventCuts, Selection
+from ..data_taking import year_of
 from ..errors import ConfigError, ProcessingError
 from ..registry import resolve
 from .kinematics import leading, mass_of_leading
-from .objects import ELECTRON, Objects
+from .objects import Objects, count_baseline_leptons
+from .samples import is_bad, is_held_twice
+from .triggers import chains_in_force, fired_chain, fired_trigger
 
 Mask = NDArray[np.bool_]
 
@@ -36,7 +40,7 @@ four_lepton
     At least four leptons; the four leading ones are 4e, 2e2mu or 4mu of zero total charge: ZZ, H to ZZ.
 
 None asks for a trigger: the skims of the releases were made with them, and their efficiency is part of
-the scale factors. `triggers` adds the demand.
+the scale factors. `triggers` and `trigger_chains` add the demand.
 """
 
 
@@ -64,7 +68,12 @@ def event_cuts(selection: Selection) -> EventCuts:
     named = resolve("selection", selection.name, SELECTIONS)
     cuts = named if isinstance(named, EventCuts) else EventCuts()
     cuts = cuts.model_copy(update=selection.cuts.model_dump(exclude_none=True))
-    for what in ("leptons", "b_jets"):
+    if strange := sorted(set(cuts.trigger_legs or ()) - set(cuts.triggers or ())):
+        raise ConfigError(
+            f"selection '{selection.name}': trigger_legs speaks of {', '.join(strange)}, which triggers does "
+            "not ask for; add it there"
+        )
+    for what in ("leptons", "baseline_leptons", "b_jets"):
         minimum, maximum = getattr(cuts, f"minimum_{what}"), getattr(cuts, f"maximum_{what}")
         if minimum is not None and maximum is not None and minimum > maximum:
             raise ConfigError(
@@ -75,7 +84,11 @@ def event_cuts(selection: Selection) -> EventCuts:
 
 
 def select_events(
-    events: ak.Array, objects: Objects, selection: Selection, weight: NDArray[np.float64]
+    events: ak.Array,
+    objects: Objects,
+    selection: Selection,
+    weight: NDArray[np.float64],
+    years: Sequence[int] | None = None,
 ) -> tuple[Mask, tuple[CutflowStep, ...]]:
     """Apply the cuts one after the other.
 
@@ -88,6 +101,8 @@ def select_events(
         one boolean for each event; it is the last step, under its own name.
     weight
         Shape (events,).
+    years
+        Years of data taking to keep, where that is asked (`Pipeline.kept_years`).
 
     Returns
     -------
@@ -103,15 +118,25 @@ def select_events(
     """
     mask = np.ones(len(events), dtype=np.bool_)
     steps = [CutflowStep("all", len(events), float(weight.sum()))]
-    for name, passing in _all_cuts(events, objects, selection):
+    for name, passing in _all_cuts(events, objects, selection, years):
         mask &= passing
         steps.append(CutflowStep(name, int(mask.sum()), float(weight[mask].sum())))
     return mask, tuple(steps)
 
 
-def _all_cuts(events: ak.Array, objects: Objects, selection: Selection) -> Iterator[tuple[str, Mask]]:
+def _all_cuts(
+    events: ak.Array, objects: Objects, selection: Selection, years: Sequence[int] | None
+) -> Iterator[tuple[str, Mask]]:
     cuts = event_cuts(selection)
+    if years is not None:
+        listed = ", ".join(map(str, years))
+        yield f"data taking of {listed}", np.isin(year_of(ak.to_numpy(events.conditions_run)), years)
+    yield from _sample_cuts(events, cuts)
     yield from _quality_cuts(events, objects, cuts)
+    if cuts.minimum_baseline_leptons is not None or cuts.maximum_baseline_leptons is not None:
+        count = ak.to_numpy(count_baseline_leptons(events, selection))
+        minimum, maximum = cuts.minimum_baseline_leptons, cuts.maximum_baseline_leptons
+        yield from _count_cuts("baseline lepton", count, minimum, maximum)
     yield from _lepton_cuts(objects.leptons, cuts)
     yield from _jet_cuts(objects, cuts)
     if cuts.minimum_met is not None:
@@ -120,15 +145,37 @@ def _all_cuts(events: ak.Array, objects: Objects, selection: Selection) -> Itera
         yield selection.name, _own_cut(events, objects, selection.name)
 
 
+def _sample_cuts(events: ak.Array, cuts: EventCuts) -> Iterator[tuple[str, Mask]]:
+    """Cuts on simulated samples: a step for data too, which it passes, so that cutflows line up."""
+    simulated = "sample_number" in events.fields
+    everything = np.ones(len(events), dtype=np.bool_)
+    if cuts.remove_bad_samples:
+        name = "no bad sample"
+        year = year_of(ak.to_numpy(events.conditions_run))
+        yield name, ~is_bad(events.sample_number, year) if simulated else everything
+    if cuts.remove_z_overlap:
+        name = "no Z event twice"
+        yield name, ~is_held_twice(events.sample_number, events.born_mass) if simulated else everything
+
+
 def _quality_cuts(events: ak.Array, objects: Objects, cuts: EventCuts) -> Iterator[tuple[str, Mask]]:
     if "good_quality" in events.fields:
         yield "good run and vertex", ak.to_numpy(events.good_quality)
     if cuts.triggers:
-        fired = [ak.to_numpy(events.triggers[trigger]) for trigger in cuts.triggers]
-        yield f"{' or '.join(cuts.triggers)} trigger", np.logical_or.reduce(fired)
+        fired = [fired_trigger(events, objects.leptons, trigger, cuts) for trigger in cuts.triggers]
+        named = [_with_legs(trigger, cuts) for trigger in cuts.triggers]
+        yield f"{' or '.join(named)} trigger", np.logical_or.reduce(fired)
+    if chains := chains_in_force(cuts):
+        what = "dilepton trigger" if cuts.trigger_chains == "dilepton" else "trigger chain"
+        yield f"{what} of the year, legs matched", fired_chain(events, objects.leptons, chains)
     if cuts.trigger_matched:
         matched = ak.any(objects.leptons.trigger_matched, axis=1)
         yield "a lepton that fired a trigger", ak.to_numpy(matched)
+
+
+def _with_legs(trigger: str, cuts: EventCuts) -> str:
+    chain = (cuts.trigger_legs or {}).get(trigger)  # type: ignore[call-overload]
+    return f"{trigger} ({chain})" if chain else trigger
 
 
 def _lepton_cuts(leptons: ak.Array, cuts: EventCuts) -> Iterator[tuple[str, Mask]]:

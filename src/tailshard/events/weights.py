@@ -1,18 +1,24 @@
 """The weight of a simulated event: how many collision events it stands for."""
 
+from collections.abc import Sequence
+
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Dataset
+from ..data_taking import LAST_RUNS, Campaign, year_of
 from ..errors import ConfigError, InputError
+from ..parts import CROSS_SECTION
 
 PB_IN_FB = 1000.0
 
 _Numbers = NDArray[np.float64] | float
 
 
-def event_weight(events: ak.Array, dataset: Dataset, luminosity: float) -> NDArray[np.float64]:
+def event_weight(
+    events: ak.Array, dataset: Dataset, luminosity: float, campaigns: Sequence[Campaign] = ()
+) -> NDArray[np.float64]:
     """Give each event the number of collision events it stands for.
 
     One for data. For simulation::
@@ -29,6 +35,14 @@ def event_weight(events: ak.Array, dataset: Dataset, luminosity: float) -> NDArr
     This also holds for the single-top t-channel, whose generator weights are about 2e-8: the table
     counts weights, and the number of events can never take their place.
 
+    Where the release stores the ratio of cross-section and sum of weights (susy-skim: ``genWeight``, in
+    pb if `Dataset.cross_section_unit` does not say otherwise), that ratio is ``cross_section_per_weight``
+    of the canonical events.
+
+    With `campaigns`, the luminosity is that of the campaign whose years hold the run that an event
+    was simulated for (`data_taking` says why the campaign's and not the year's). Run 0 stands for
+    conditions that no data has: pile-up weight zero, and so is the event's.
+
     Parameters
     ----------
     events
@@ -36,7 +50,9 @@ def event_weight(events: ak.Array, dataset: Dataset, luminosity: float) -> NDArr
     dataset
         Its kind and its overrides are used.
     luminosity
-        fb^-1.
+        fb^-1; not used where there are campaigns.
+    campaigns
+        Of the pipeline.
 
     Returns
     -------
@@ -48,12 +64,13 @@ def event_weight(events: ak.Array, dataset: Dataset, luminosity: float) -> NDArr
     ConfigError
         Neither the dataset nor the file gives a normalisation that can be used.
     InputError
-        A weight is not finite.
+        A weight is not finite, or an event was simulated for a year of no campaign.
     """
     if dataset.kind == "data":
         return np.ones(len(events), dtype=np.float64)
     cross_section, sum_of_weights = _normalisation(events, dataset)
-    scale = luminosity * PB_IN_FB * cross_section / sum_of_weights
+    recorded = _luminosity_by_campaign(events, dataset, campaigns) if campaigns else luminosity
+    scale = recorded * PB_IN_FB * cross_section / sum_of_weights
     generator_weight = ak.to_numpy(events.generator_weight)
     has_factors = "scale_factor" in events.fields
     scale_factor = ak.to_numpy(events.scale_factor) if has_factors else np.ones(len(events))
@@ -67,6 +84,27 @@ def event_weight(events: ak.Array, dataset: Dataset, luminosity: float) -> NDArr
             f"{generator_weight[first]}, scale factors {scale_factor[first]}. Is the file damaged?"
         )
     return weight
+
+
+def _luminosity_by_campaign(
+    events: ak.Array, dataset: Dataset, campaigns: Sequence[Campaign]
+) -> NDArray[np.float64]:
+    run = ak.to_numpy(events.conditions_run)
+    year = year_of(run)
+    of_year = {year: campaign.total for campaign in campaigns for year in campaign.luminosity}
+    strange = np.flatnonzero((run != 0) & ~np.isin(year, list(of_year)))
+    if strange.size:
+        first = strange[0]
+        what = f"year {year[first]}" if year[first] else f"no year up to {max(LAST_RUNS)}"
+        raise InputError(
+            f"dataset '{dataset.identity}': {strange.size} of {len(run)} events are simulated for a year of "
+            f"no campaign; the first for run {run[first]}, {what}. The pipeline's campaigns have "
+            f"{', '.join(map(str, sorted(of_year)))}: name the missing one, or leave its files out"
+        )
+    luminosity = np.zeros(len(run))
+    for its_year, total in of_year.items():
+        luminosity[year == its_year] = total
+    return luminosity
 
 
 def require_normalisation(dataset: Dataset, reason: str) -> None:
@@ -94,13 +132,23 @@ def sample_of(events: ak.Array, dataset: Dataset) -> str:
     """
     if dataset.kind == "data" or not len(events):
         return dataset.identity
-    cross_section, sum_of_weights = (np.ravel(values)[0] for values in _normalisation(events, dataset))
+    normalisation = [np.ravel(values) for values in _normalisation(events, dataset)]
+    if "cross_section_per_weight" in events.fields and np.ptp(normalisation[0]) > 0:
+        # Samples that were merged into one file: no part of it stands for another.
+        lowest, highest = normalisation[0].min(), normalisation[0].max()
+        return f"{dataset.identity} ({lowest:.6g} to {highest:.6g} pb per unit of weight)"
+    cross_section, sum_of_weights = (values[0] for values in normalisation)
     return f"{dataset.identity} ({cross_section:.6g} pb over {sum_of_weights:.6g})"
 
 
 def _normalisation(events: ak.Array, dataset: Dataset) -> tuple[_Numbers, _Numbers]:
     if dataset.cross_section is not None and dataset.sum_of_weights is not None:
         return dataset.cross_section, dataset.sum_of_weights
+    unit = CROSS_SECTION[dataset.cross_section_unit]
+    if "cross_section_per_weight" in events.fields:
+        if dataset.cross_section is not None or dataset.sum_of_weights is not None:
+            require_normalisation(dataset, f"{dataset.dialect} files hold only their ratio")
+        return unit * ak.to_numpy(events.cross_section_per_weight), 1.0
     if "sum_of_weights" not in events.fields:
         require_normalisation(dataset, f"{dataset.dialect} files hold neither")
     cross_section, sum_of_weights = ak.to_numpy(events.cross_section), ak.to_numpy(events.sum_of_weights)
@@ -114,6 +162,6 @@ def _normalisation(events: ak.Array, dataset: Dataset) -> tuple[_Numbers, _Numbe
             f"{sum_of_weights[first]:g}",
         )
     return (
-        cross_section if dataset.cross_section is None else dataset.cross_section,
+        unit * cross_section if dataset.cross_section is None else dataset.cross_section,
         sum_of_weights if dataset.sum_of_weights is None else dataset.sum_of_weights,
     )

@@ -6,6 +6,7 @@ import awkward as ak
 import numpy as np
 
 from ..config import Dataset, Pipeline
+from ..events.corrections import correction_factor
 from ..events.kinematics import kinematics
 from ..events.objects import select_objects
 from ..events.selection import select_events
@@ -36,10 +37,13 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
     selection, features = pipeline.selection, pipeline.features
     counts = features.multiplicities.counts
     events = its_dialect.canonical(branches, dataset.kind, selection)
-    weight = event_weight(events, dataset, pipeline.luminosity)
+    weight = event_weight(events, dataset, pipeline.luminosity, pipeline.campaigns)
     sample = sample_of(events, dataset)
     objects = select_objects(events, selection, its_dialect.b_tag_threshold(selection.jets))
-    keep, cutflow = select_events(events, objects, selection, weight)
+    if dataset.kind != "data":
+        for correction in pipeline.corrections:
+            weight = weight * correction_factor(correction, pipeline.data_root, events, objects)
+    keep, cutflow = select_events(events, objects, selection, weight, pipeline.kept_years)
 
     run, event_number = ak.to_numpy(events.run)[keep], ak.to_numpy(events.event)[keep]
     entry = np.flatnonzero(keep) + partition.start

@@ -39,7 +39,7 @@ def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str
     content = configuration(pipeline)
     content["datasets"] = meaning_of(dataset)
     if dataset.kind == "data":
-        content["luminosity"] = None  # data is not scaled to it
+        content |= {"luminosity": None, "campaigns": None, "corrections": None}  # data is not scaled
     return content_hash(CODE_VERSION["ingest"], partition.key, content)
 
 

@@ -10,9 +10,12 @@ import fsspec
 
 from ..config import Dataset, Pipeline
 from ..errors import ConfigError, InputError
+from ..events.corrections import check_correction, fingerprint
 from ..events.kinematics import QUANTITIES
-from ..events.selection import SELECTIONS
+from ..events.selection import SELECTIONS, event_cuts
+from ..events.triggers import chains_in_force
 from ..ntuples import fileset
+from ..ntuples.canonical import Dialect
 from ..ntuples.dialects import DIALECTS, dialect
 from ..ntuples.fileset import FileInfo, Partition
 from ..progress import Progress, silent
@@ -24,8 +27,17 @@ def configuration(pipeline: Pipeline) -> dict[str, Any]:
     """Parts of a pipeline that the store depends on, apart from the files themselves."""
     return {
         "luminosity": pipeline.luminosity,
+        "campaigns": [campaign.model_dump(mode="json") for campaign in pipeline.campaigns],
+        "years": pipeline.kept_years,
         "datasets": {dataset.identity: meaning_of(dataset) for dataset in pipeline.datasets},
         "selection": pipeline.selection.model_dump(mode="json"),
+        "corrections": [
+            {
+                **correction.model_dump(mode="json", exclude={"file"}),
+                "content": fingerprint(correction, pipeline.data_root),
+            }
+            for correction in pipeline.corrections
+        ],
         "features": pipeline.features.model_dump(mode="json"),
         "store": pipeline.store.model_dump(mode="json"),
         "splits": pipeline.splits.model_dump(mode="json"),
@@ -59,7 +71,7 @@ def _fingerprint(url: str) -> str:
 
 
 def check_names(pipeline: Pipeline) -> None:
-    """Find every dialect, selection and cut that a pipeline names.
+    """Find every dialect, selection, cut and correction that a pipeline names.
 
     Raises
     ------
@@ -69,11 +81,35 @@ def check_names(pipeline: Pipeline) -> None:
     resolve("selection", pipeline.selection.name, SELECTIONS)
     for dataset in pipeline.datasets:
         resolve("dialect", dataset.dialect, DIALECTS)
-        dialect(dataset.dialect).check(dataset, pipeline.selection)
+        its_dialect = dialect(dataset.dialect)
+        its_dialect.check(dataset, pipeline.selection)
+        _check_years(pipeline, dataset, its_dialect)
+    for correction in pipeline.corrections:
+        check_correction(correction, pipeline.data_root, bool(pipeline.campaigns))
     if unknown := sorted(set(pipeline.histograms.observables) - set(QUANTITIES)):
         raise ConfigError(
             f"histograms.observables names {unknown}, which tailshard does not compute; "
             f"it knows {', '.join(QUANTITIES)}"
+        )
+
+
+def _check_years(pipeline: Pipeline, dataset: Dataset, its_dialect: Dialect) -> None:
+    """Campaigns and per-year trigger chains go with ntuples that tell the year, and with no others."""
+    if bool(pipeline.campaigns) != (its_dialect.conditions is not None):
+        raise ConfigError(
+            f"dataset '{dataset.identity}': {its_dialect.name} "
+            + (
+                "does not store the run that simulation was made for; leave campaigns out of the pipeline"
+                if pipeline.campaigns
+                else "is normalised campaign by campaign; give campaigns in the pipeline, for example "
+                "{name: mc16a, luminosity: {2015: 3219.56 pb^-1, 2016: 32988.1 pb^-1}}"
+            )
+        )
+    chains = chains_in_force(event_cuts(pipeline.selection))
+    if chains and (missing := sorted(set(pipeline.kept_years or ()) - set(chains))):
+        raise ConfigError(
+            f"selection.cuts.trigger_chains lists no chain for {', '.join(map(str, missing))}, which the "
+            "pipeline keeps: no event of it could pass"
         )
 
 

@@ -10,34 +10,29 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..registry import resolve
-from .canonical import Column, Dialect, double, flag, product
+from .canonical import Dialect
+from .columns import (
+    Column,
+    double,
+    flag,
+    identity,
+    integer,
+    number,
+    passes_vertex,
+    product,
+    wrapped_identity,
+)
+from .susy_skim import SUSY_SKIM
 
-__all__ = ["ATLAS_2016", "ATLAS_2020", "ATLAS_2025", "DIALECTS", "Dialect", "dialect"]
-
-
-def _number(branch: str, unit: float = 1.0) -> Column:
-    return Column((branch,), lambda values: double(values) * unit)
-
-
-def _integer(branch: str) -> Column:
-    return Column((branch,), lambda values: ak.values_astype(values, np.int32))
-
-
-def _identity(branch: str) -> Column:
-    return Column((branch,), lambda values: ak.values_astype(values, np.uint64))
-
-
-def _wrapped_identity(branch: str) -> Column:
-    """Event numbers above 2^31 that were stored in 32 bits with a sign come out negative; undo that."""
-    return Column((branch,), lambda values: ak.values_astype(ak.values_astype(values, np.uint32), np.uint64))
+__all__ = ["ATLAS_2016", "ATLAS_2020", "ATLAS_2025", "DIALECTS", "SUSY_SKIM", "Dialect", "dialect"]
 
 
 def _four_momentum(prefix: str, energy: str, unit: float) -> dict[str, Column]:
     return {
-        "pt": _number(f"{prefix}_pt", unit),
-        "eta": _number(f"{prefix}_eta"),
-        "phi": _number(f"{prefix}_phi"),
-        "energy": _number(f"{prefix}_{energy}", unit),
+        "pt": number(f"{prefix}_pt", unit),
+        "eta": number(f"{prefix}_eta"),
+        "phi": number(f"{prefix}_phi"),
+        "energy": number(f"{prefix}_{energy}", unit),
     }
 
 
@@ -49,14 +44,6 @@ def _isolated(largest: float) -> Column:
     )
 
 
-def _not_from_pile_up(score: str, pt_below: float, smallest: float) -> Column:
-    """Jets in the tracker (|eta| < 2.4) and softer than `pt_below` (MeV) need at least this score."""
-    return Column(
-        ("jet_pt", "jet_eta", score),
-        lambda pt, eta, score: (pt >= pt_below) | (abs(eta) >= 2.4) | (score >= smallest),
-    )
-
-
 _MEV = 1e-3
 _GEV = 1.0
 
@@ -65,29 +52,29 @@ ATLAS_2025 = Dialect(
     tree="analysis",
     simulation_runs=frozenset({284500}),
     event={
-        "met": _number("met", _GEV),
-        "met_phi": _number("met_phi"),
-        "run": _identity("runNumber"),
-        "event": _identity("eventNumber"),
+        "met": number("met", _GEV),
+        "met_phi": number("met_phi"),
+        "run": identity("runNumber"),
+        "event": identity("eventNumber"),
     },
     leptons={
         **_four_momentum("lep", "e", _GEV),
-        "flavour": _integer("lep_type"),
-        "charge": _integer("lep_charge"),
+        "flavour": integer("lep_type"),
+        "charge": integer("lep_charge"),
         "trigger_matched": flag("lep_isTrigMatched"),
         "loose": flag("lep_isLooseID"),
         "medium": flag("lep_isMediumID"),
         "tight": flag("lep_isTightID"),
         "isolated_loose": flag("lep_isLooseIso"),
         "isolated_tight": flag("lep_isTightIso"),
-        "d0_significance": _number("lep_d0sig"),
-        "z0": _number("lep_z0"),
-        "track_isolation": _number("lep_ptvarcone30", _GEV),
-        "calorimeter_isolation": _number("lep_topoetcone20", _GEV),
+        "d0_significance": number("lep_d0sig"),
+        "z0": number("lep_z0"),
+        "track_isolation": number("lep_ptvarcone30", _GEV),
+        "calorimeter_isolation": number("lep_topoetcone20", _GEV),
     },
     jets={
         **_four_momentum("jet", "e", _GEV),
-        "b_tag": _number("jet_btag_quantile"),
+        "b_tag": number("jet_btag_quantile"),
         "passes_vertex": flag("jet_jvt"),
     },
     triggers={
@@ -99,9 +86,9 @@ ATLAS_2025 = Dialect(
         "met": "trigMET",
     },
     simulation={
-        "generator_weight": _number("mcWeight"),
+        "generator_weight": number("mcWeight"),
         "cross_section": Column(("xsec", "kfac", "filteff"), product),
-        "sum_of_weights": _number("sum_of_weights"),
+        "sum_of_weights": number("sum_of_weights"),
     },
     scale_factors=(
         "ScaleFactor_PILEUP",
@@ -121,6 +108,10 @@ ATLAS_2025 = Dialect(
 """ATLAS Open Data for education, 13 TeV, 2025: GeV; leptons and jets are not ordered by pT.
 
 opendata.atlas.cern/docs/data/for_education/13TeV25_details and its table of variables.
+
+Overlaps are removed by the release: of 12,782 electrons and 9,482 muons in three of its files, none and 4
+lie within 0.4 of a jet. `lep_isTrigMatched` speaks of single-lepton triggers: it is never set
+where neither trigE nor trigM fired. There is no bit for triggers on an electron and a muon.
 """
 
 ATLAS_2020 = Dialect(
@@ -128,15 +119,15 @@ ATLAS_2020 = Dialect(
     tree="mini",
     simulation_runs=frozenset({284500}),
     event={
-        "met": _number("met_et", _MEV),
-        "met_phi": _number("met_phi"),
-        "run": _identity("runNumber"),
-        "event": _wrapped_identity("eventNumber"),
+        "met": number("met_et", _MEV),
+        "met_phi": number("met_phi"),
+        "run": identity("runNumber"),
+        "event": wrapped_identity("eventNumber"),
     },
     leptons={
         **_four_momentum("lep", "E", _MEV),
-        "flavour": _integer("lep_type"),
-        "charge": _integer("lep_charge"),
+        "flavour": integer("lep_type"),
+        "charge": integer("lep_charge"),
         "trigger_matched": flag("lep_trigMatched"),
         # Stored leptons are loosely identified; nothing tells the medium ones.
         "loose": Column(("lep_isTightID",), lambda tight: ak.ones_like(tight, dtype=np.bool_)),
@@ -145,21 +136,21 @@ ATLAS_2020 = Dialect(
         "isolated_loose": _isolated(0.3),
         "isolated_tight": _isolated(0.1),
         # Despite the name this is abs(d0) over its uncertainty.
-        "d0_significance": _number("lep_tracksigd0pvunbiased"),
-        "z0": _number("lep_z0"),
-        "track_isolation": _number("lep_ptcone30", _MEV),
-        "calorimeter_isolation": _number("lep_etcone20", _MEV),
+        "d0_significance": number("lep_tracksigd0pvunbiased"),
+        "z0": number("lep_z0"),
+        "track_isolation": number("lep_ptcone30", _MEV),
+        "calorimeter_isolation": number("lep_etcone20", _MEV),
     },
     jets={
         **_four_momentum("jet", "E", _MEV),
-        "b_tag": _number("jet_MV2c10"),
-        "passes_vertex": _not_from_pile_up("jet_jvt", pt_below=60_000, smallest=0.59),
+        "b_tag": number("jet_MV2c10"),
+        "passes_vertex": passes_vertex("jet_jvt", smallest=0.59, pt_below=60_000),
     },
     triggers={"electron": "trigE", "muon": "trigM"},
     simulation={
-        "generator_weight": _number("mcWeight"),
-        "cross_section": _number("XSection"),
-        "sum_of_weights": _number("SumWeights"),
+        "generator_weight": number("mcWeight"),
+        "cross_section": number("XSection"),
+        "sum_of_weights": number("SumWeights"),
     },
     scale_factors=(
         "scaleFactor_PILEUP",
@@ -182,16 +173,16 @@ ATLAS_2016 = Dialect(
     tree="mini",
     simulation_runs=frozenset({195847, 195848}),
     event={
-        "met": _number("met_et", _MEV),
-        "met_phi": _number("met_phi"),
-        "run": _identity("runNumber"),
-        "event": _wrapped_identity("eventNumber"),
+        "met": number("met_et", _MEV),
+        "met_phi": number("met_phi"),
+        "run": identity("runNumber"),
+        "event": wrapped_identity("eventNumber"),
         "good_quality": Column(("passGRL", "hasGoodVertex"), lambda run, vertex: run & vertex),
     },
     leptons={
         **_four_momentum("lep", "E", _MEV),
-        "flavour": _integer("lep_type"),
-        "charge": _integer("lep_charge"),
+        "flavour": integer("lep_type"),
+        "charge": integer("lep_charge"),
         "trigger_matched": flag("lep_trigMatched"),
         "tight": Column(("lep_flag",), lambda flags: (flags & 512) != 0),
         "isolated_tight": _isolated(0.15),
@@ -200,17 +191,17 @@ ATLAS_2016 = Dialect(
             ("lep_trackd0pvunbiased", "lep_tracksigd0pvunbiased"),
             lambda d0, uncertainty: double(d0) / double(uncertainty),
         ),
-        "z0": _number("lep_z0"),
-        "track_isolation": _number("lep_ptcone30", _MEV),
-        "calorimeter_isolation": _number("lep_etcone20", _MEV),
+        "z0": number("lep_z0"),
+        "track_isolation": number("lep_ptcone30", _MEV),
+        "calorimeter_isolation": number("lep_etcone20", _MEV),
     },
     jets={
         **_four_momentum("jet", "E", _MEV),
-        "b_tag": _number("jet_MV1"),
-        "passes_vertex": _not_from_pile_up("jet_jvf", pt_below=50_000, smallest=0.5),
+        "b_tag": number("jet_MV1"),
+        "passes_vertex": passes_vertex("jet_jvf", smallest=0.5, pt_below=50_000),
     },
     triggers={"electron": "trigE", "muon": "trigM"},
-    simulation={"generator_weight": _number("mcWeight")},
+    simulation={"generator_weight": number("mcWeight")},
     scale_factors=(
         "scaleFactor_PILEUP",
         "scaleFactor_ZVERTEX",
@@ -230,7 +221,9 @@ ATLAS_2016 = Dialect(
 `events.weights.event_weight` says how to use the table. ATL-OREACH-PUB-2016-001.
 """
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (ATLAS_2025, ATLAS_2020, ATLAS_2016)}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (ATLAS_2025, ATLAS_2020, ATLAS_2016, SUSY_SKIM)
+}
 
 
 def dialect(name: str) -> Dialect:

@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
@@ -44,6 +45,8 @@ class FileInfo:
     uuid: str
     """Identity that ROOT gave the file when it was written."""
     entries: int
+    tree: str = ""
+    """Name of the tree where only a pattern of it was given."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def inspect(
     url
         Path or URL of a ROOT file.
     tree, branches
-        What it must hold.
+        What it must hold; `tree` may be a pattern that one tree of the file fits.
     dataset
         Name for the quarantine.
     attempts
@@ -222,6 +225,7 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
         if size is not None and size < file.fEND:
             raise InputError(f"is truncated: {size:,} bytes of {file.fEND:,}")
         directory = file.root_directory
+        pattern, tree = tree, _named(tree, directory)
         if tree not in directory:
             raise InputError(f"has no tree '{tree}'; it holds {_listed(directory.keys(cycle=False))}")
         found = directory[tree]
@@ -229,7 +233,23 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
             raise InputError(f"'{tree}' is a {found.classname}, not a tree")
         if missing := sorted(set(branches) - set(found.keys(full_paths=False))):
             raise InputError(f"tree '{tree}' has no {_plural('branch', 'branches', missing)}")
-        return FileInfo(url, size, str(file.uuid), int(found.num_entries))
+        return FileInfo(url, size, str(file.uuid), int(found.num_entries), tree if tree != pattern else "")
+
+
+def _named(pattern: str, directory: Any) -> str:
+    """Find the one tree of a file whose name fits a pattern; a name stands for itself."""
+    if not glob.has_magic(pattern):
+        return pattern
+    trees = dict.fromkeys(
+        key for key, kind in directory.classnames(cycle=False).items() if kind in ("TTree", "ROOT::RNTuple")
+    )
+    fitting: list[str] = [name for name in trees if fnmatchcase(name, pattern)]
+    if len(fitting) != 1:
+        raise InputError(
+            f"has {len(fitting) or 'no'} trees that fit '{pattern}' where one is needed; it holds "
+            f"{_listed(list(trees))}; set the dataset's tree"
+        )
+    return fitting[0]
 
 
 def _plural(one: str, many: str, names: Sequence[str]) -> str:
@@ -299,10 +319,14 @@ def distinct(files: Sequence[FileInfo], dataset: str) -> tuple[list[FileInfo], l
 
 
 def partitions(files: Iterable[FileInfo], dataset: str, tree: str, slot: int) -> list[Partition]:
-    """Cut files into near-equal entry ranges of at most `slot` entries, in order of URL and entry."""
+    """Cut files into near-equal entry ranges of at most `slot` entries, in order of URL and entry.
+
+    `tree` is the name of the tree in files that were not looked into for it.
+    """
     cut = []
     for file in sorted(files, key=lambda file: file.url):
         pieces = -(-file.entries // slot)
         edges = [file.entries * piece // pieces for piece in range(pieces + 1)] if pieces else [0]
-        cut += [Partition(dataset, file.url, tree, file.uuid, start, stop) for start, stop in pairwise(edges)]
+        name = file.tree or tree
+        cut += [Partition(dataset, file.url, name, file.uuid, start, stop) for start, stop in pairwise(edges)]
     return cut

@@ -56,13 +56,16 @@ def score_label(name: str) -> str:
     return "error" if name == ERROR else f"{'MET' if name == 'met' else name} alone"
 
 
-def corner(findings: Findings) -> str:
-    """Write what stands above a figure on the right: collision energy, where it matters, and luminosity."""
+def corner(findings: Findings, luminosity: float | None = None) -> str:
+    """Write what stands above a figure on the right: collision energy, where it matters, and luminosity.
+
+    The luminosity (fb^-1) is that of the search unless another is given.
+    """
     features = findings.pipeline.features
     words = [] if findings.pipeline.channels_of("data") else ["Simulation"]
     if CONVENTIONS[features.convention].in_units_of_collision_energy:  # elsewhere nothing depends on it
         words.append(f"{features.center_of_mass_energy / 1000:g} TeV")
-    words.append(rf"{findings.pipeline.luminosity:.4g} fb$^{{\mathrm{{-1}}}}$")
+    words.append(rf"{luminosity or findings.pipeline.luminosity:.4g} fb$^{{\mathrm{{-1}}}}$")
     return ", ".join(words)
 
 
@@ -85,7 +88,7 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         label=label,
         unit=unit,
         title=findings.title if region == INCLUSIVE else region_label(region),
-        corner=corner(findings),
+        corner=corner(findings, findings.pipeline.data_luminosity),
         cuts=cuts,
         wide=name == ERROR,
     )
@@ -94,6 +97,8 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         words.append(f"Signal as lines: {listed([part.label for part in signals])}.")
     if observed:
         words.append("Data as points, and their ratio to the simulation below.")
+    if findings.to_data != 1:
+        words.append("Simulation is scaled to the luminosity of the data.")
     if cuts:
         words.append(f"Thresholds at {listed([f'{cut:.2f} ({name})' for name, cut in cuts.items()])}.")
     return picture(figure, " ".join(words), f"{_capitalised(what)}.{_undefined(findings, name, region)}")
@@ -113,9 +118,10 @@ def _capitalised(text: str) -> str:
 
 def _components(findings: Findings, kind: Any, name: str, region: str) -> list[Component]:
     channels = findings.pipeline.channels_of(kind)
+    scale = 1.0 if kind == "data" else findings.to_data
     colours = fills(len(channels)) if kind == "background" else lines(len(channels))
     return [
-        Component(channel, folded(findings.spectrum(name, channel, region)), colour)
+        Component(channel, folded(findings.spectrum(name, channel, region)) * scale, colour)
         for channel, colour in zip(channels, colours, strict=True)
     ]
 

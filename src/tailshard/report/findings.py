@@ -70,6 +70,11 @@ class Findings:
         """Of page and figures."""
         return self.pipeline.report.title or self.pipeline.name
 
+    @property
+    def to_data(self) -> float:
+        """Factor on simulation where it stands beside data of another luminosity."""
+        return self.pipeline.data_luminosity / self.pipeline.luminosity
+
     def exists(self, name: str) -> bool:
         """Tell whether a quantity was histogrammed for any event at all."""
         if name not in self.histograms:

@@ -104,7 +104,7 @@ def _data(findings: Findings) -> Iterator[str]:
     if inclusive["data"] is None:
         yield "There is no data in this pipeline, and so no candidates."
         return
-    expected = inclusive["background"]
+    expected = {name: value * findings.to_data for name, value in inclusive["background"].items()}
     seen = inclusive["data"]
     yield (
         f"{observed(seen)} data events stand where the simulated background gives "

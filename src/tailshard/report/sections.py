@@ -63,9 +63,9 @@ def _comparison(findings: Findings) -> Iterator[Block]:
     if not findings.pipeline.channels_of("data"):
         yield Note(f"{_NO_DATA}: the figures show simulation alone.")
     yield Text(
-        "Signals are drawn as expected at the luminosity, not scaled up. The hatched band is the statistical "
-        "uncertainty of the simulation. The first and last bins include what lies outside; arrows in a ratio "
-        "panel stand for points beyond it."
+        "Signals are drawn as expected at the luminosity of the figure, not scaled up. The hatched band is "
+        "the statistical uncertainty of the simulation. The first and last bins include what lies outside; "
+        "arrows in a ratio panel stand for points beyond it."
     )
     names = [name for name in findings.pipeline.histograms.observables if name in findings.histograms]
     yield from _pictures_and_notes(figures.spectrum_picture(findings, name) for name in names)

@@ -82,7 +82,9 @@ def regions(findings: Findings) -> Table:
         ]
         for region in found
     ]
-    header = ["Region", "Rule", "log10(error) from", "Background", *(["Data"] if has_data else [])]
+    pipeline = findings.pipeline
+    recorded = "" if findings.to_data == 1 else f" ({pipeline.data_luminosity:.4g} fb⁻¹)"
+    header = ["Region", "Rule", "log10(error) from", "Background", *([f"Data{recorded}"] if has_data else [])]
     return Table("Signal regions", header, rows, text_columns=2)
 
 

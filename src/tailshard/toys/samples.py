@@ -1,4 +1,4 @@
-"""Toy samples: simulation and data, written as ROOT files of the 2025 release's layout."""
+"""Toy samples: simulation and data, written as ROOT files."""
 
 import math
 import uuid
@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 import uproot
-from numpy.typing import NDArray
 
 from ..config import content_hash
+from ..errors import InputError
 from ..progress import Progress, silent
 from .detector import detect
+from .layouts import LAYOUTS, Block, Layout
 from .processes import DIBOSON, RESONANCE, TTBAR, ZJETS, Process
 from .truth import ToySample, ToyTruth, read_truth, write_truth
 
 SHARES: Mapping[Process, float] = {ZJETS: 0.40, TTBAR: 0.42, DIBOSON: 0.18}
 """Of the simulated background events."""
 
-TREE = "analysis"
 SIMULATION_RUN = 284500
 FIRST_DATA_RUN = 276262
 
@@ -29,17 +29,6 @@ _BLOCK = 50_000  # events generated at once: bounds the memory, however large th
 _PB_IN_FB = 1000.0
 _SCALE_FACTORS = {"PILEUP": 0.08, "ELE": 0.01, "MUON": 0.01, "LepTRIGGER": 0.02, "FTAG": 0.04, "JVT": 0.01}
 _FIRST_EVENT = 1_000_000
-
-
-class Block(NamedTuple):
-    """Events made at once."""
-
-    events: ak.Array
-    """(n,) records with everything that is written"""
-    weight: NDArray[np.float64]
-    """(n,) generator weight times scale factors"""
-    origin: NDArray[np.int64]
-    """(n,) channel number of the process"""
 
 
 def make_toys(
@@ -51,6 +40,7 @@ def make_toys(
     luminosity: float = 0.1,
     injected: int = 30,
     files: int = 3,
+    layout: str = "atlas-2025",
     progress: Progress = silent,
 ) -> ToyTruth:
     """Write toy ntuples; a folder that holds these very toys already is left as it is.
@@ -71,19 +61,23 @@ def make_toys(
         Signal events in the data, exactly; the signal's cross-section gives about 30 at 0.1 fb^-1.
     files
         Files of each sample.
+    layout
+        One of `layouts.LAYOUTS`: what branches there are, and what they are called.
 
     Raises
     ------
     InputError
-        The folder holds something else.
+        The folder holds something else, or there is no such layout.
     """
     folder = Path(folder)
+    if layout not in LAYOUTS:
+        raise InputError(f"there are no toys in a layout '{layout}'; use one of {', '.join(LAYOUTS)}")
     code = [module.read_text(encoding="utf-8") for module in sorted(Path(__file__).parent.glob("*.py"))]
-    recipe = content_hash([events, seed, signal_events, luminosity, injected, files], code)
+    recipe = content_hash([events, seed, signal_events, luminosity, injected, files, layout], code)
     if (existing := read_truth(folder, recipe)) is not None:
         return existing
     _clear(folder)
-    work = _Work(folder, recipe, seed, luminosity, files)
+    work = _Work(folder, recipe, seed, luminosity, files, LAYOUTS[layout])
     wanted = {process: share * events for process, share in SHARES.items()} | {RESONANCE: signal_events}
     samples = {}
     for done, (process, number) in enumerate(wanted.items()):
@@ -103,6 +97,7 @@ class _Work(NamedTuple):
     seed: int
     luminosity: float
     files: int
+    layout: Layout
 
 
 def _write(work: _Work, sample: str, generated: int, make: Callable[[int, int], Block]) -> Iterator[Block]:
@@ -123,10 +118,10 @@ def _write(work: _Work, sample: str, generated: int, make: Callable[[int, int], 
                 if tree is None:
                     types = {field: ak.type(column).content for field, column in columns.items()}
                     tree = file.mktree(
-                        TREE,
+                        work.layout.tree(sample),
                         types,
-                        counter_name=lambda objects: f"{objects}_n",
-                        field_name=lambda objects, field: f"{objects}_{field}",
+                        counter_name=work.layout.counter,
+                        field_name=work.layout.field,
                     )
                 if len(made.events):
                     tree.extend(columns)
@@ -144,7 +139,7 @@ def _range(total: int, block: int, blocks: int) -> tuple[int, int]:
 def _simulate(work: _Work, process: Process, generated: int) -> ToySample:
     scale = work.luminosity * _PB_IN_FB * process.total_cross_section / process.sum_of_weights(generated)
     stored, expected, variance = 0, 0.0, 0.0
-    for made in _write(work, process.name, generated, partial(_simulated, work.seed, process, generated)):
+    for made in _write(work, process.name, generated, partial(_simulated, work, process, generated)):
         weight = scale * made.weight
         stored += len(weight)
         expected += float(weight.sum())
@@ -161,9 +156,9 @@ def _simulate(work: _Work, process: Process, generated: int) -> ToySample:
     )
 
 
-def _simulated(seed: int, process: Process, generated: int, block: int, blocks: int) -> Block:
+def _simulated(work: _Work, process: Process, generated: int, block: int, blocks: int) -> Block:
     start, stop = _range(generated, block, blocks)
-    rng = np.random.default_rng([seed, process.channel, 0, block])
+    rng = np.random.default_rng([work.seed, process.channel, 0, block])
     events, in_skim = detect(rng, process.generate(rng, stop - start))
     number = np.arange(start, stop)[in_skim]
     generator_weight = process.weights(number)
@@ -186,7 +181,9 @@ def _simulated(seed: int, process: Process, generated: int, block: int, blocks: 
         "eventNumber": (number + 1).astype(np.uint64),
     }
     weight = generator_weight * np.prod(list(factors.values()), axis=0, dtype=np.float64)
-    return Block(_with(events[in_skim], variables), weight, np.full(len(number), process.channel))
+    made = Block(_with(events[in_skim], variables), weight, np.full(len(number), process.channel))
+    dressing = np.random.default_rng([work.seed, process.channel, 4, block])
+    return work.layout.simulation(dressing, made, process, generated)
 
 
 def _collect(work: _Work, injected: int) -> tuple[ToySample, tuple[int, ...]]:
@@ -200,10 +197,10 @@ def _collect(work: _Work, injected: int) -> tuple[ToySample, tuple[int, ...]]:
     signal = _signal(work.seed, injected)
     origins = {process.channel: 0 for process in (*SHARES, RESONANCE)}
     numbers: list[int] = []
-    for made in _write(work, "data", total, partial(_collected, work.seed, collisions, signal)):
+    for made in _write(work, "data", total, partial(_collected, work, collisions, signal)):
         for channel in origins:
             origins[channel] += int((made.origin == channel).sum())
-        numbers += made.events.eventNumber[made.origin == RESONANCE.channel].tolist()
+        numbers += made.events[work.layout.event_number][made.origin == RESONANCE.channel].tolist()
     stored = sum(origins.values())
     sample = ToySample(
         files=_names(work, "data"),
@@ -226,12 +223,12 @@ def _signal(seed: int, injected: int) -> ak.Array:
 
 
 def _collected(
-    seed: int, collisions: Mapping[Process, int], signal: ak.Array, block: int, blocks: int
+    work: _Work, collisions: Mapping[Process, int], signal: ak.Array, block: int, blocks: int
 ) -> Block:
     parts, in_skim, origin, first = [], [], [], 0
     for process, total in collisions.items():
         start, stop = _range(total, block, blocks)
-        rng = np.random.default_rng([seed, process.channel, 1, block])
+        rng = np.random.default_rng([work.seed, process.channel, 1, block])
         seen, passing = detect(rng, process.generate(rng, stop - start))
         parts.append(seen)
         in_skim.append(passing)
@@ -242,7 +239,7 @@ def _collected(
     in_skim.append(np.ones(stop - start, bool))
     origin.append(np.full(stop - start, RESONANCE.channel))
     # As they come: in no order, and numbered before the skim.
-    order = np.random.default_rng([seed, 3, block]).permutation(sum(map(len, parts)))
+    order = np.random.default_rng([work.seed, 3, block]).permutation(sum(map(len, parts)))
     number = first + start + np.arange(len(order), dtype=np.uint64) + _FIRST_EVENT
     kept = np.concatenate(in_skim)[order]
     run = np.uint32(FIRST_DATA_RUN + block)
@@ -256,7 +253,8 @@ def _collected(
         "eventNumber": number[kept],
     }
     events = ak.concatenate(parts)[order[kept]]
-    return Block(_with(events, variables), np.ones(len(events)), np.concatenate(origin)[order[kept]])
+    made = Block(_with(events, variables), np.ones(len(events)), np.concatenate(origin)[order[kept]])
+    return work.layout.data(np.random.default_rng([work.seed, 5, block]), made)
 
 
 def _with(events: ak.Array, variables: Mapping[str, Any]) -> ak.Array:
