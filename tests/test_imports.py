@@ -13,7 +13,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 STOREYS = (
     ("errors", "progress", "registry", "parts", "chains", "__init__"),
     ("data_taking", "correction"),
-    ("cuts",),
+    (
+        "learning",
+        "cuts",
+    ),
     ("config",),
     ("pipeline_files", "terminal", "ledger", "launch", "toys"),
     ("events",),

@@ -21,6 +21,7 @@ from . import registry
 from .config import Pipeline
 from .errors import InputError, WorkdirError
 from .launch import ClusterProfile, dask_client
+from .learning import WHERE_IT_RUNS
 from .ledger import CODE_VERSION, Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
-
-# Where training runs decides neither what is learned from nor what is learned.
-_NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts", "reader_threads", "cache"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Search:
                     **code,
                     "model": pipeline.model.model_dump(mode="json"),
                     "source": registry.source_of(pipeline.model.name),
-                    "training": pipeline.training.model_dump(mode="json", exclude=_NOT_PART_OF_THE_MODEL),
+                    "training": pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
                     "events": self._snapshot(pipeline.training_channels),
                 }
             case "score":

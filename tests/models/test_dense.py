@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailshard.config import Model
 from tailshard.errors import ConfigError
+from tailshard.learning import Model
 from tailshard.models import MODELS, build
 
 CELLS = 529

@@ -136,7 +136,7 @@ def make_model(path: Path, bias: float = 0.2, size: int = GEOMETRY.size) -> Path
     """Save a network that reconstructs every event as one and the same, whose errors are easy to check."""
     import torch
 
-    from tailshard.config import Model
+    from tailshard.learning import Model
     from tailshard.models import build
     from tailshard.train.checkpoint import Best, save_model
     from tailshard.train.scaling import Scaler

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from tailshard.config import Model
 from tailshard.errors import StateError, WorkdirError
+from tailshard.learning import Model
 from tailshard.models import build
 from tailshard.train.checkpoint import Best, TrainingState, load_model, save_model, weights_of
 from tailshard.train.metrics import EpochMetrics
@@ -135,6 +135,7 @@ def state(network) -> TrainingState:
         position={"snapshot": "abc", "seed": 1, "epoch": 1, "batch": 0},
         best=Best(1, 0.5, weights_of(network)),
         history=(EpochMetrics(1, 0.6, 0.5, 1.0, 0.1, 0.0, 100.0, 1e-3, 1, "cpu"),),
+        unfinished={},
     )
 
 
@@ -175,6 +176,6 @@ def test_a_damaged_state_is_refused(tmp_path, state):
 
 
 def test_an_incomplete_state_is_refused(tmp_path):
-    torch.save({"version": 1, "network": {}}, tmp_path / "state.pt")
+    torch.save({"version": 2, "network": {}}, tmp_path / "state.pt")
     with pytest.raises(StateError, match="not a whole training state"):
         TrainingState.load(tmp_path / "state.pt")

@@ -1,18 +1,22 @@
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from tailshard.errors import ClusterError, ConfigError, ProcessingError, StoreError
+from tailshard.errors import ClusterError, ConfigError, ProcessingError, StateError, StoreError
 from tailshard.store.catalog import read_catalog, write_catalog
 from tailshard.store.read import read_rows
 from tailshard.train.checkpoint import load_model
-from tailshard.train.distributed import train
+from tailshard.train.distributed import _last_state, train
 from tailshard.train.metrics import read_metrics
 
 # Ray warns of its own settings on every use of its trainer.
@@ -180,6 +184,49 @@ def test_an_interrupted_training_goes_on_where_it_stopped(store, pipeline, tmp_p
     assert text.startswith("Training starts anew")
     assert "damaged" in text
     assert not list((tmp_path / "copy").glob("ray/*/*/state.pt"))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tailshard.config import Pipeline
+from tailshard.train.distributed import train
+if __name__ == "__main__":
+    pipeline, store, out = sys.argv[1:]
+    train(Pipeline.model_validate_json(Path(pipeline).read_text()), Path(store), Path(out))
+"""
+
+
+def is_registered(out) -> bool:
+    """Tell whether Ray knows a checkpoint: it hears of one some time after it was written."""
+    try:
+        return any(_last_state(run).unfinished for run in out.glob("ray/*"))
+    except StateError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_mid_epoch_ends_with_the_weights_of_the_undisturbed(store, pipeline, tmp_path):
+    out = tmp_path / "out"
+    made = pipeline(epochs=3, batch_size=2)
+    often = pipeline(epochs=3, batch_size=2, checkpoint_minutes=1e-9)
+    (tmp_path / "pipeline.json").write_text(often.model_dump_json())
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, tmp_path / "killed.py", tmp_path / "pipeline.json", store, out]
+    driver = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not is_registered(out) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(driver.pid, signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
+    assert read_metrics(out) == []  # the first epoch was not over
+
+    told = []
+    result = train(made, store, out, lambda *progress: told.append(progress[0]))
+    assert re.fullmatch(r"Training goes on after epoch 0 and \d+ batches", told[0])
+    assert epochs_in(out) == [1, 2, 3]
+    undisturbed = train(made, store, tmp_path / "undisturbed", in_process=True)
+    assert result.model == undisturbed.model
 
 
 @pytest.mark.slow

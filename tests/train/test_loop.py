@@ -11,7 +11,8 @@ from tailshard.store.catalog import read_catalog
 from tailshard.store.read import statistics
 from tailshard.store.stream import Stream
 from tailshard.train.checkpoint import TrainingState
-from tailshard.train.loop import WEIGHT_TREATMENTS, Task, fit, train_rank
+from tailshard.train.loop import Task, fit, train_rank
+from tailshard.train.objective import WEIGHT_TREATMENTS
 from tailshard.train.scaling import fit as fit_scaler
 
 CPU = torch.device("cpu")
@@ -129,6 +130,43 @@ def test_resuming_ends_with_the_weights_of_the_undisturbed_run(task, tmp_path, m
     assert [metrics.validation_loss for metrics in resumed[-1].history] == [
         metrics.validation_loss for metrics in undisturbed[-1].history
     ]
+
+
+@pytest.mark.parametrize("model", ["ae_small", "noisy"])
+def test_resuming_in_the_middle_of_an_epoch_ends_with_the_same_weights(task, tmp_path, monkeypatch, model):
+    monkeypatch.setitem(
+        __import__("tailshard.models", fromlist=["MODELS"]).MODELS, "noisy", lambda cells, model: Noisy(cells)
+    )
+    undisturbed = train(task(model))
+    every_batch = train(task(model, checkpoint_minutes=1e-9))
+    batches = Stream(task().store, CHANNELS, "training", task().training.batch_size, 1).batches
+    assert len(every_batch) == 3 * batches
+    for number in (0, batches + 1, 2 * batches - 2):  # in the first epoch there is no best network yet
+        assert every_batch[number].unfinished["weight"] > 0
+        every_batch[number].save(tmp_path / "state.pt")
+        resumed = train(task(model), TrainingState.load(tmp_path / "state.pt"))
+        assert same_weights(resumed[-1].network, undisturbed[-1].network)
+        assert same_weights(resumed[-1].best.network, undisturbed[-1].best.network)
+        assert [(metrics.training_loss, metrics.validation_loss) for metrics in resumed[-1].history] == [
+            (metrics.training_loss, metrics.validation_loss) for metrics in undisturbed[-1].history
+        ]
+
+
+@pytest.mark.parametrize("microbatch", [1, 7, 1000])
+def test_batches_taken_in_parts_have_the_gradient_of_the_whole(task, microbatch):
+    whole = train(task(epochs=1))[-1]
+    parts = train(task(epochs=1, microbatch=microbatch))[-1]
+    assert parts.history[0].training_loss == pytest.approx(whole.history[0].training_loss, rel=1e-4)
+    for name, weight in whole.network.items():
+        torch.testing.assert_close(parts.network[name], weight, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit")  # torch warns of itself
+def test_a_compiled_network_learns_the_same(task):
+    eager, compiled = (train(task(epochs=2, compile=choice))[-1] for choice in (False, True))
+    assert compiled.network.keys() == eager.network.keys()
+    assert compiled.history[-1].validation_loss == pytest.approx(eager.history[-1].validation_loss, rel=1e-3)
 
 
 def test_a_finished_state_is_not_trained_any_further(task):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tailshard.config import Model, Training
+from tailshard.learning import Model, Training
 from tailshard.models import build
 from tailshard.store.catalog import read_catalog
 from tailshard.store.read import statistics

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from tailshard.config import Training
 from tailshard.errors import ClusterError, ConfigError
+from tailshard.learning import Training
 from tailshard.train.ray_session import lay_out, ray_session
 
 

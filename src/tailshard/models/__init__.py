@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..config import Model
 from ..errors import ConfigError
+from ..learning import Model
 from ..registry import resolve
 from .dense import Autoencoder, ae_large, ae_small
 

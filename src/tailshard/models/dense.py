@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..config import Model
+from ..learning import Model
 
 Layer = tuple[int, Callable[[], nn.Module]]
 """Width and activation."""

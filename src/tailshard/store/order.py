@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Sampling
+from ..learning import Sampling
 from .catalog import Catalog
 
 Integers = NDArray[np.int64]

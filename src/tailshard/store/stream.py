@@ -28,9 +28,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Sampling, content_hash
+from ..config import content_hash
 from ..errors import ConfigError, StateError
 from ..features.islands import Islands, arranged, expand
+from ..learning import Sampling
 from .catalog import read_catalog
 from .layout import SPLITS
 from .memory import Arena, Block, Cache

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ..config import Model
 from ..errors import StateError, WorkdirError
 from ..features.islands import Islands
+from ..learning import Model
 from ..models import build
 from .metrics import EpochMetrics
 from .scaling import Events, Scaler
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MODEL_VERSION = 1
 
 Weights = dict[str, Tensor]
@@ -45,9 +45,12 @@ class TrainingState:
     optimizer: dict[str, Any]
     position: dict[str, Any]
     """The stream's state: where the next batch comes from."""
-    best: Best
+    best: Best | None
+    """None before the end of the first epoch."""
     history: tuple[EpochMetrics, ...]
     """One for each finished epoch."""
+    unfinished: dict[str, float]
+    """What the epoch in hand has summed up so far, over all ranks; empty between epochs."""
 
     def save(self, path: Path) -> None:
         """Write the state to a file."""
@@ -69,8 +72,12 @@ class TrainingState:
                 f"{STATE_VERSION}; remove it to train from the start"
             )
         try:
-            best, history = Best(**content.pop("best")), content.pop("history")
-            return cls(**content, best=best, history=tuple(EpochMetrics(**metrics) for metrics in history))
+            best, history = content.pop("best"), content.pop("history")
+            return cls(
+                **content,
+                best=Best(**best) if best else None,
+                history=tuple(EpochMetrics(**metrics) for metrics in history),
+            )
         except (KeyError, TypeError) as error:
             raise StateError(f"{path} is not a whole training state: {error}") from error
 

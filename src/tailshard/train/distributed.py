@@ -27,6 +27,7 @@ import torch
 
 from ..config import Pipeline, content_hash
 from ..errors import ClusterError, ProcessingError, StateError, StoreError, TailshardError
+from ..learning import WHERE_IT_RUNS
 from ..models import build
 from ..progress import Progress, silent
 from ..registry import source_of
@@ -38,9 +39,6 @@ from .metrics import Journal, read_metrics, write_metrics
 from .ray_session import Layout, lay_out, quiet, ray_session
 from .scaling import fit as fit_scaler
 from .scaling import varying
-
-WHERE_IT_RUNS = frozenset({"workers", "use_gpu", "maximum_restarts", "reader_threads", "cache"})
-"""Fields of `Training` that do not decide what is learned; an interrupted run may change them."""
 
 _STATE_FILE = "state.pt"
 
@@ -175,7 +173,8 @@ def _prepare(out: Path, run: Path, progress: Progress) -> None:
         else:
             # An epoch may be in the metrics and not in a checkpoint yet.
             write_metrics(out, state.history)
-            progress(f"Training goes on after epoch {len(state.history)}", 0, 0)
+            batches = f" and {state.position['batch']} batches" if state.unfinished else ""
+            progress(f"Training goes on after epoch {len(state.history)}{batches}", 0, 0)
             return
     for name in ("ray", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -279,7 +278,7 @@ def _work(config: Mapping[str, Any]) -> None:
             state = TrainingState.load(Path(folder) / _STATE_FILE)
 
     def keep(state: TrainingState) -> None:
-        metrics = asdict(state.history[-1])
+        metrics = asdict(state.history[-1]) if state.history else {}
         if rank != 0:
             ray.train.report(metrics)
             return
@@ -308,9 +307,11 @@ def _train_rank(
 
         def report(state: TrainingState) -> None:
             keep(state)
-            journal.write(state.history)
+            if not state.unfinished:
+                journal.write(state.history)
 
         state = train_rank(task, rank, ranks, device, report, state)
+        assert state.best is not None  # an epoch has ended
         save_model(
             out / "model.pt", state.best, task.model, task.scaler, task.size, state.position["snapshot"]
         )

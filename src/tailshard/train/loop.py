@@ -1,56 +1,30 @@
-"""What one rank does: epochs, validation, and the state to continue from. Knows no Ray.
-
-The loss of a batch is the weighted mean of its events' mean squared errors,
-
-    sum_i w_i mean_cells (x_i - network(x_i))^2  /  sum_i abs(w_i),
-
-where both sums run over the *global* batch, whatever part of it a rank holds, so that the gradient
-does not depend on the number of ranks. The weights w_i are the events' own after a treatment, because
-generator weights may be negative:
-
-========  =========  ===============================================================================
-name      w          consequence
-========  =========  ===============================================================================
-absolute  abs(w)     stable; processes with many negative weights count for more than their yield
-clip      max(w, 0)  stable; events with negative weights teach nothing
-signed    w          unbiased; the loss has no lower bound and training may diverge
-uniform   1          every event alike: large samples count for more than their cross-section
-========  =========  ===============================================================================
-"""
+"""What one rank does: epochs, validation, and the state to continue from. Knows no Ray."""
 
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..config import Model, Training
 from ..errors import ConfigError
+from ..features.islands import Islands
+from ..learning import Model, Training
 from ..models import build
 from ..store.state import StreamState
 from ..store.stream import Batch, Stream
 from .checkpoint import Best, TrainingState, weights_of
 from .metrics import EpochMetrics
+from .objective import parts_of, reconstruction_errors, weights_for
 from .scaling import Scaler
-
-WeightTreatment = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-WEIGHT_TREATMENTS: Mapping[str, WeightTreatment] = {
-    "absolute": np.abs,
-    "clip": lambda weight: np.maximum(weight, 0),
-    "signed": np.asarray,
-    "uniform": np.ones_like,
-}
 
 
 class Source(Protocol):
@@ -59,6 +33,10 @@ class Source(Protocol):
     @property
     def events(self) -> int:
         """Events in an epoch, over all ranks."""
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
 
     @property
     def waited(self) -> float:
@@ -90,7 +68,7 @@ class Task:
 
 
 Report = Callable[[TrainingState], None]
-"""Called by every rank after every epoch."""
+"""Called by every rank after every epoch, and within one when `Training.checkpoint_minutes` have passed."""
 
 
 def train_rank(
@@ -172,44 +150,74 @@ def fit(
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     network = network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
-    epoch, first_batch = 0, 0
+    epoch, batches_done = 0, 0
     if state is not None:
         network.load_state_dict(state.network)
         optimizer.load_state_dict(state.optimizer)
-        epoch, first_batch = training_events.resume(StreamState.from_dict(state.position))
+        epoch, batches_done = training_events.resume(StreamState.from_dict(state.position))
     # The replica shares the network's parameters; its gradients are the mean over the ranks.
-    replica = DistributedDataParallel(network) if ranks > 1 else network
-    evaluate = _evaluation(replica, scaler, training, device)
+    replica: nn.Module = DistributedDataParallel(network) if ranks > 1 else network
+    is_compiled = training.compile is True or (training.compile == "auto" and device.type == "cuda")
+    compute = torch.compile(replica) if is_compiled else replica
+    errors_of = reconstruction_errors(compute, scaler, training, device)
+    weights_of_batch = weights_for(training, device)
+
+    def snapshot(batches_done: int, **changes: Any) -> TrainingState:
+        return TrainingState(
+            network=weights_of(network),
+            optimizer=deepcopy(optimizer.state_dict()),
+            position=training_events.state(epoch, batches_done).to_dict(),
+            **{
+                "best": state.best if state else None,
+                "history": state.history if state else (),
+                "unfinished": {},
+                **changes,
+            },
+        )
 
     while epoch < training.epochs and not _is_patience_over(state, training):
-        # Layers that draw random numbers draw the same ones when the epoch is trained again.
-        torch.manual_seed(int(np.random.SeedSequence((training.seed, epoch, rank)).generate_state(1)[0]))
-        started = time.perf_counter()
+        before = _Sums(**(state.unfinished if state else {}))
+        started = saved = time.perf_counter()
+        # Every rank sums its own part, so the first one alone goes on with what is summed up already.
+        sums = torch.tensor([before.weighted, before.weight], dtype=torch.float64, device=device)
+        sums *= rank == 0
         replica.train()
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        for batch in training_events.epoch(epoch, first_batch):
-            partial_sums = evaluate(batch)
-            sums += partial_sums.detach()
-            weight = _sum_over_ranks(partial_sums[1].detach())
+        for batch in training_events.epoch(epoch, batches_done):
+            # Layers that draw random numbers draw the same ones when the batch is trained again.
+            key = np.random.SeedSequence((training.seed, epoch, batch.number, rank))
+            torch.manual_seed(int(key.generate_state(1)[0]))
+            weight = weights_of_batch(batch)
+            is_time = rank == 0 and time.perf_counter() - saved > 60 * training.checkpoint_minutes
+            total, is_time_to_save = _sum_over_ranks(
+                torch.stack((weight.abs().sum(), torch.tensor(is_time, dtype=weight.dtype, device=device)))
+            )
             optimizer.zero_grad()
-            # The replica divides by the number of ranks. A batch of zero weight has zero gradient.
-            (partial_sums[0] * ranks / weight.clamp_min(sys.float_info.min)).backward()
+            for part, synchronised in parts_of(batch, weight, training.microbatch, replica):
+                with synchronised:
+                    weighted = (errors_of(part.islands) * part.weight).sum()
+                    # The replica divides by the number of ranks. A batch of zero weight has no gradient.
+                    (weighted * ranks / total.clamp_min(sys.float_info.min)).backward()
+                sums[0] += weighted.detach()
+            sums[1] += weight.abs().sum()
             optimizer.step()
-        training_loss = _mean(sums)
-        waited = _largest_over_ranks(training_events.waited, device)
-        seconds = time.perf_counter() - started
-        validation_loss = _validate(replica, evaluate, validation_events, device)
-        _require_finite(epoch + 1, training_loss, validation_loss)
+            if is_time_to_save and batch.number + 1 < training_events.batches:
+                so_far = before.plus(sums.clone(), started, training_events.waited)
+                report(snapshot(batch.number + 1, unfinished=asdict(so_far)))
+                saved = time.perf_counter()
+        epoch_sums = before.plus(sums, started, training_events.waited)
+        now = time.perf_counter()
+        validation_loss = _validate(replica, errors_of, weights_of_batch, validation_events, device)
+        _require_finite(epoch + 1, epoch_sums.loss, validation_loss)
 
-        epoch, first_batch = epoch + 1, 0
+        epoch, batches_done = epoch + 1, 0
         metrics = EpochMetrics(
             epoch=epoch,
-            training_loss=training_loss,
+            training_loss=epoch_sums.loss,
             validation_loss=validation_loss,
-            seconds=seconds,
-            validation_seconds=time.perf_counter() - started - seconds,
-            waited=waited,
-            events_per_second=training_events.events / seconds,
+            seconds=epoch_sums.seconds,
+            validation_seconds=time.perf_counter() - now,
+            waited=epoch_sums.waited,
+            events_per_second=training_events.events / epoch_sums.seconds,
             learning_rate=training.learning_rate,
             workers=ranks,
             device=device.type,
@@ -217,70 +225,61 @@ def fit(
         best = state.best if state else None
         if best is None or validation_loss < best.validation_loss:
             best = Best(epoch, validation_loss, weights_of(network))
-        state = TrainingState(
-            network=weights_of(network),
-            optimizer=deepcopy(optimizer.state_dict()),
-            position=training_events.state(epoch, 0).to_dict(),
-            best=best,
-            history=(*(state.history if state else ()), metrics),
-        )
+        state = snapshot(0, best=best, history=(*(state.history if state else ()), metrics))
         report(state)
     assert state is not None  # training.epochs is positive
     return state
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What an epoch has summed up, over all ranks."""
+
+    weighted: float = 0.0
+    """Of w times the error."""
+    weight: float = 0.0
+    """Of abs(w)."""
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        return self.weighted / self.weight if self.weight else math.nan
+
+    def plus(self, sums: Tensor, started: float, waited: float) -> "_Sums":
+        """Give what it is now: `sums` of this rank since the epoch began, the clock since it was resumed."""
+        weighted, weight = _sum_over_ranks(sums).tolist()
+        seconds = self.seconds + time.perf_counter() - started
+        return _Sums(weighted, weight, seconds, self.waited + _largest_over_ranks(waited, sums.device))
+
+
 def _is_patience_over(state: TrainingState | None, training: Training) -> bool:
-    return state is not None and len(state.history) - state.best.epoch >= training.patience
-
-
-def _evaluation(
-    network: nn.Module, scaler: Scaler, training: Training, device: torch.device
-) -> Callable[[Batch], Tensor]:
-    """Make the function from a batch to its two sums: of w times the squared error, and of abs(w)."""
-    scale = scaler.on(device)
-    treat = WEIGHT_TREATMENTS[training.weights]
-    precision = _autocast(training.precision, device)
-
-    def evaluate(batch: Batch) -> Tensor:
-        events = scale(batch.islands)
-        weight = torch.as_tensor(treat(batch.weight)).to(device)
-        with precision:
-            reconstruction = network(events)
-        errors = (reconstruction.float() - events).square().mean(dim=1)
-        return torch.stack(((errors * weight).sum(), weight.abs().sum()))
-
-    return evaluate
-
-
-def _autocast(precision: str, device: torch.device) -> torch.autocast:
-    use_bfloat16 = precision == "bfloat16" or (
-        precision == "auto"
-        and device.type == "cuda"
-        and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    return torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16)
+    best = state.best if state else None
+    return state is not None and best is not None and len(state.history) - best.epoch >= training.patience
 
 
 def _validate(
-    network: nn.Module, evaluate: Callable[[Batch], Tensor], events: Source, device: torch.device
+    network: nn.Module,
+    errors_of: Callable[[Islands], Tensor],
+    weights_of_batch: Callable[[Batch], Tensor],
+    events: Source,
+    device: torch.device,
 ) -> float:
     network.eval()
     with torch.no_grad():
         sums = torch.zeros(2, dtype=torch.float64, device=device)
         for batch in events.epoch(0):
-            sums += evaluate(batch)
-    return _mean(sums)
+            weight = weights_of_batch(batch)
+            for part, _ in parts_of(batch, weight, None, network):
+                sums += torch.stack(((errors_of(part.islands) * part.weight).sum(), part.weight.abs().sum()))
+    weighted, weight_of_all = _sum_over_ranks(sums).tolist()
+    return weighted / weight_of_all if weight_of_all else math.nan
 
 
 def _sum_over_ranks(value: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(value)
     return value
-
-
-def _mean(sums: Tensor) -> float:
-    weighted, weight = _sum_over_ranks(sums).tolist()
-    return weighted / weight if weight else math.nan
 
 
 def _largest_over_ranks(value: float, device: torch.device) -> float:

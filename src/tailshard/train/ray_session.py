@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..config import Training
 from ..errors import ClusterError, ConfigError
+from ..learning import Training
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
