@@ -179,6 +179,29 @@ def test_a_file_that_arrives_during_ingest_is_read_by_the_next_run(
 
 
 @pytest.mark.slow
+def test_a_file_that_arrives_during_training_is_left_to_the_next_run(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "arriving"
+    shutil.copytree(toys, folder)
+    late = (folder / "resonance_1.root").rename(tmp_path / "late.root")
+    search = open_again("training.epochs=2", data_root=folder)
+
+    def arrive(what: str, done: int, total: int) -> None:  # noqa: ARG001 - the signature of progress
+        if what == "train":
+            shutil.copy(late, folder / "resonance_1.root")
+
+    search.progress = arrive
+    assert all(outcome.did for outcome in search.perform_all())
+    assert (folder / "resonance_1.root").exists()
+    assert _stale(search) == list(STAGES)
+    assert any("resonance_1.root is new" in reason for reason in search.states()[0].reasons)
+    search.progress = lambda what, done, total: None
+    search.perform_all()
+    assert _stale(search) == []
+
+
+@pytest.mark.slow
 def test_the_page_knows_of_a_file_that_was_lost(open_again: OpenSearch, toys: Path, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(toys, folder)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
 
+Listing = Mapping[str, str]
+"""URL of an input -> a cheap fingerprint of it."""
+
 # Where training runs decides neither what is learned from nor what is learned.
 _NOT_PART_OF_THE_MODEL = {"workers", "use_gpu", "maximum_restarts"}
 
@@ -97,8 +100,15 @@ class Search:
 
     # -- what is stale ---------------------------------------------------------------------------
 
-    def states(self) -> list[StageState]:
-        """Tell for every stage whether its output exists, and why it is stale if it is."""
+    def states(self, files: Listing | None = None) -> list[StageState]:
+        """Tell for every stage whether its output exists, and why it is stale if it is.
+
+        Parameters
+        ----------
+        files
+            What the inputs were when the work began; they are looked at now where it is left out.
+        """
+        files = self._listing() if files is None else files
         states: list[StageState] = []
         for stage in STAGES:
             entry = self.ledger.entries.get(stage)
@@ -110,7 +120,7 @@ class Search:
             elif upstream is not None:
                 reasons = [f"{upstream.stage} is stale"]
             else:
-                reasons = self.ledger.reasons(stage, self._parts(stage)) or self._damage(stage)
+                reasons = self.ledger.reasons(stage, self._parts(stage, files)) or self._damage(stage)
             states.append(
                 StageState(
                     stage,
@@ -140,15 +150,20 @@ class Search:
         problem = unscored(self.store, self.ledger.entries["train"].result["model"])
         return [problem] if problem else []
 
-    def _parts(self, stage: str) -> Parts:
+    def _listing(self) -> Listing:
+        from .ingest.survey import listing
+
+        return listing(self.pipeline)
+
+    def _parts(self, stage: str, files: Listing) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
         pipeline = self.pipeline
         code = {"code": CODE_VERSION[stage]}
         match stage:
             case "ingest":
-                from .ingest.survey import configuration, listing
+                from .ingest.survey import configuration
 
-                return {**code, **configuration(pipeline), "files": listing(pipeline)}
+                return {**code, **configuration(pipeline), "files": files}
             case "train":
                 return {
                     **code,
@@ -205,17 +220,18 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, force, retry)
+            return self._perform(stage, self._listing(), force, retry)
 
     def perform_all(self) -> list[StageOutcome]:
-        """Make whatever is stale, in order."""
+        """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         with locked(self.workdir):
-            return [self._perform(stage) for stage in STAGES]
+            files = self._listing()
+            return [self._perform(stage, files) for stage in STAGES]
 
-    def _perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
+    def _perform(self, stage: str, files: Listing, force: bool = False, retry: bool = False) -> StageOutcome:
         # Another process, or another search in this one, may have worked here since this one opened.
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
-        states = {state.stage: state for state in self.states()}
+        states = {state.stage: state for state in self.states(files)}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
                 raise WorkdirError(
@@ -242,8 +258,8 @@ class Search:
             "histogram": self._histogram,
             "report": self._report,
         }
-        # Before the work: a file that arrives meanwhile is new to the next run.
-        parts = self._parts(stage)
+        # Before the work: what changes meanwhile is new to the next run.
+        parts = self._parts(stage, files)
         result = do[stage]()
         self.ledger.record(stage, parts, result)
         return StageOutcome(stage, True, result)
