@@ -119,3 +119,12 @@ def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
     truth = json.loads(shown.stdout)["result"]
     assert sum(len(sample["files"]) for sample in truth["samples"].values()) == 15
     assert (tmp_path / "toys" / "truth.json").is_file()
+
+
+def test_ingest_warns_of_a_sample_whose_loss_nothing_makes_up_for(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    options = ("--data-root", toys, "--workdir", tmp_path / "work")
+    files = ("--set", "datasets.0.files=[zjets_*.root, mistyped.root]", "--workers", "1")
+    shown = tailshard("ingest", shipped, *options, *files)
+    assert shown.returncode == 0, shown.stderr
+    assert "warning: The weights of 'zjets' were not corrected for" in shown.stdout

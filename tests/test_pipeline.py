@@ -187,7 +187,7 @@ def test_a_file_that_arrives_during_training_is_left_to_the_next_run(
     late = (folder / "resonance_1.root").rename(tmp_path / "late.root")
     search = open_again("training.epochs=2", data_root=folder)
 
-    def arrive(what: str, done: int, total: int) -> None:  # noqa: ARG001 - the signature of progress
+    def arrive(what: str, done: int, total: int) -> None:
         if what == "train":
             shutil.copy(late, folder / "resonance_1.root")
 

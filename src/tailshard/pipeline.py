@@ -183,6 +183,7 @@ class Search:
                     **code,
                     "scores": self.ledger.entries["score"].key,
                     "quarantine": self.ledger.entries["ingest"].result["quarantine"],
+                    "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
                     "regions": pipeline.regions.model_dump(mode="json"),
                     "histograms": pipeline.histograms.model_dump(mode="json"),
                     "training_channels": pipeline.training_channels,

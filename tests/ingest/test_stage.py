@@ -140,7 +140,8 @@ def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
     folder = tmp_path / "toys"
     shutil.copytree(toys, folder)
     for name in ("zjets_0.root", "data_0.root"):
-        (folder / name).write_bytes(b"root, but no more")
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
     result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
     assert {Path(row.url).name for row in result.catalog.quarantine} == {"zjets_0.root", "data_0.root"}
     (sample,) = result.catalog.scales
@@ -185,6 +186,23 @@ def test_a_lost_sample_is_not_made_up_for_by_another(
     )
     assert len(result.catalog.quarantine) == 2
     assert result.catalog.scales == {}
+    (warning,) = result.to_dict()["warnings"]
+    assert "'zjets' were not corrected" in warning
+    assert "lost_0.root" in warning
+
+
+def test_a_stray_file_and_a_mistyped_path_multiply_nothing(
+    toys: Path, tmp_path: Path, dask_workers: Client, store: Path
+) -> None:
+    with uproot.recreate(tmp_path / "stray.root") as file:
+        file.mktree("another", {"x": "int32"}).extend({"x": np.arange(3)})
+    names = [toys / "zjets_*.root", tmp_path / "stray.root", tmp_path / "typo.root"]
+    files = f"datasets.0.files=[{', '.join(map(str, names))}]"
+    result = ingest(load(shipped("demo"), [*SMALL, files], str(toys)), tmp_path / "store", dask_workers)
+    assert result.catalog.scales == {}
+    assert result.catalog.sum_of_weights("zjets") == read_catalog(store).sum_of_weights("zjets")
+    assert "stray.root" in (text := " ".join(result.catalog.warnings))
+    assert "typo.root" in text
 
 
 def test_a_file_that_was_read_and_cannot_be_now_keeps_its_events(

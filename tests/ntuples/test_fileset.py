@@ -123,7 +123,9 @@ def test_a_good_file_is_described(write_ntuple):
 
 def test_a_real_file_is_described(shared_data):
     path = next((shared_data / "atlas_2025_2J2LMET30_mc").glob("*410081*"))
-    assert _inspect(path) == FileInfo(str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404)
+    assert _inspect(path) == FileInfo(
+        str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404, 2212672
+    )
 
 
 def test_a_file_is_the_same_on_a_web_server(write_ntuple, web):
@@ -145,10 +147,12 @@ def test_a_file_is_the_same_on_a_web_server(write_ntuple, web):
 @pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])
 def test_a_file_that_was_cut_short_is_refused(write_ntuple, web, bytes_kept, why, remote):
     path = Path(write_ntuple("cut.root"))
+    whole = path.stat().st_size
     path.write_bytes(path.read_bytes()[:bytes_kept])
     found = _inspect(f"{web.url}/cut.root" if remote else path)
     assert isinstance(found, Quarantined)
     assert re.fullmatch(why, found.reason), found.reason
+    assert found.size == (whole if abs(bytes_kept) in (1, 200) else None)
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])

@@ -97,6 +97,7 @@ class _Region:
 
 class _Catalog:
     quarantine = ()
+    warnings = ()
     scales: dict[str, float] = {}  # noqa: RUF012 - stands for a catalog's, which is frozen
 
     def cutflow(self, channel: str) -> tuple[()]:

@@ -44,6 +44,8 @@ class FileInfo:
     uuid: str
     """Identity that ROOT gave the file when it was written."""
     entries: int
+    tree_bytes: int = 0
+    """Compressed bytes of the entries."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Quarantined:
     """No event is lost by it: an empty tree, or a copy of another file."""
     is_file: bool = True
     """False for a pattern that no file matches."""
+    size: int | None = None
+    """Bytes of the whole file, where it is a ROOT file that is cut short, damaged or out of reach."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +204,31 @@ def inspect(
         except Exception as error:  # noqa: BLE001 - a broken file can fail anywhere in the ROOT reader
             if attempt == attempts or not _passes(error):
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
-                return Quarantined(dataset, url, reason(error) + tried)
+                return Quarantined(dataset, url, reason(error) + tried, size=_whole_size(url, error))
         time.sleep(pause * 2 ** (attempt - 1))
     raise ValueError(f"attempts must be at least 1, found {attempts}")
+
+
+class _CutShortError(InputError):
+    """A file lacks its end; its header says how long it was."""
+
+    def __init__(self, size: int, whole: int) -> None:
+        super().__init__(f"is truncated: {size:,} bytes of {whole:,}")
+        self.whole = whole
+
+
+def _whole_size(url: str, error: BaseException) -> int | None:
+    """Bytes of a file that could not be read; None for what may be no file of the data set at all."""
+    if isinstance(error, _CutShortError):
+        return error.whole
+    if isinstance(error, TailshardError):
+        return None
+    try:
+        filesystem, path = _filesystem(url)
+        size = filesystem.info(path)["size"]
+    except Exception:  # noqa: BLE001 - whatever a remote file system raises: the size is not known
+        return None
+    return None if size is None else int(size)
 
 
 def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
@@ -220,7 +246,7 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
     # The header is read before anything else, because the rest of a truncated file may fail anyhow.
     with uproot.reading.ReadOnlyFile(url) as file:
         if size is not None and size < file.fEND:
-            raise InputError(f"is truncated: {size:,} bytes of {file.fEND:,}")
+            raise _CutShortError(size, file.fEND)
         directory = file.root_directory
         if tree not in directory:
             raise InputError(f"has no tree '{tree}'; it holds {_listed(directory.keys(cycle=False))}")
@@ -229,7 +255,9 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
             raise InputError(f"'{tree}' is a {found.classname}, not a tree")
         if missing := sorted(set(branches) - set(found.keys(full_paths=False))):
             raise InputError(f"tree '{tree}' has no {_plural('branch', 'branches', missing)}")
-        return FileInfo(url, size, str(file.uuid), int(found.num_entries))
+        # Where entries lie inside the description of the tree, as in small files: the whole file.
+        tree_bytes = int(getattr(found, "compressed_bytes", 0)) or (size or 0)
+        return FileInfo(url, size, str(file.uuid), int(found.num_entries), tree_bytes)
 
 
 def _plural(one: str, many: str, names: Sequence[str]) -> str:

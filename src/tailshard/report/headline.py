@@ -34,6 +34,7 @@ def _sentences(findings: Findings) -> Iterator[str]:
     yield from _data(findings)
     if rows := summary["quarantine"]:
         yield f"{plural(len(rows), 'input')} could not be read; see Quarantine."
+    yield from summary["warnings"]
 
 
 def _separation(signal: str, auc: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@
         undefined            {observable: part of the yield for which the observable does not exist}
     quarantine               [{dataset, url, reason, ...}]: inputs that could not be read
     scales                   {sample: factor on its weights that makes up for them}
+    warnings                 [sentence]: what of these inputs makes the numbers below less than they seem
     regions                  [region], overlapping; "inclusive" first, which is every selected event
         name, rule           key in the histograms; the rule in words
         threshold            smallest log10 error (inclusive: null)
@@ -136,6 +137,7 @@ def summarise(
         "channels": {channel: _channel(pipeline, catalog, histograms, quotes, channel) for channel in quotes},
         "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
         "scales": catalog.scales,
+        "warnings": catalog.warnings,
         "regions": [_region(region, histograms, quotes, kinds) for region in regions],
         "signals": {
             signal: _signal(pipeline, histograms, regions, signal, kinds["background"])

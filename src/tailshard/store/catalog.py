@@ -90,6 +90,8 @@ class Catalog(Part):
     quarantine: tuple[Quarantined, ...] = ()
     scales: dict[str, float] = Field(default_factory=dict)
     """Sample -> factor on its weights that makes up for inputs in quarantine; 1 where left out."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of any number made from this store must know: a sentence each."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """What made the rows. No times and no host names: equal stores have equal catalogs."""
 
