@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailshard.errors import WorkdirError
+from tailshard.errors import StoreError, WorkdirError
 from tailshard.launch import ClusterProfile, DaskProfile
 from tailshard.pipeline import STAGES, Search
 from tailshard.pipeline_files import load, shipped
@@ -101,6 +101,50 @@ def test_an_output_that_is_gone_is_made_again(open_again: OpenSearch) -> None:
     assert _stale(search) == ["report"]
     assert [outcome.did for outcome in search.perform_all()] == [False, False, False, False, True]
     assert search.report_page.is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("model/metrics.jsonl", "train"),
+        ("results/candidates.parquet", "histogram"),
+        ("results/candidates.csv", "histogram"),
+        ("results/histograms.json", "histogram"),
+        ("report/histograms.root", "report"),
+        ("store/events.zarr/zjets/rmm/c/0/0/0", "ingest"),
+        ("store/events.zarr/zjets/met/zarr.json", "ingest"),
+        ("store/events.zarr/zjets/error/c/0", "score"),
+    ],
+)
+def test_every_file_of_an_output_is_missed(open_again: OpenSearch, file: str, stage: str) -> None:
+    search = open_again()
+    (search.workdir / file).unlink()
+    first = next(state for state in search.states() if not state.current)
+    assert first.stage == stage
+    assert Path(file).parts[-2] in first.reasons[0]
+
+
+@pytest.mark.slow
+def test_a_shard_that_cannot_be_decoded_says_how_to_make_the_store_anew(open_again: OpenSearch) -> None:
+    search = open_again()
+    victim = search.store / "events.zarr" / "zjets" / "rmm" / "c" / "0" / "0" / "0"
+    victim.write_bytes(bytes(victim.stat().st_size))
+    with pytest.raises(StoreError, match="tailshard ingest --force"):
+        search.perform("score", force=True)
+
+
+@pytest.mark.slow
+def test_a_shard_and_an_array_that_are_gone_are_made_and_scored_again(open_again: OpenSearch) -> None:
+    search = open_again()
+    (search.store / "events.zarr" / "zjets" / "rmm" / "c" / "0" / "0" / "0").unlink()
+    shutil.rmtree(search.store / "events.zarr" / "data" / "met")
+    outcomes = search.perform_all()
+    assert [outcome.stage for outcome in outcomes if outcome.did][:2] == ["ingest", "score"]
+    assert 0 < outcomes[0].result["slots"]["written"] < outcomes[0].result["slots"]["kept"]
+    shutil.rmtree(search.store / "events.zarr")
+    search.perform_all()
+    assert _stale(search) == []
 
 
 @pytest.mark.slow

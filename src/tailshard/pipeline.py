@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import registry
 from .config import Pipeline
-from .errors import InputError, WorkdirError
+from .errors import InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .ledger import CODE_VERSION, Ledger, Parts, locked, provenance
 from .progress import Progress, silent
@@ -115,12 +115,14 @@ class Search:
             upstream = next((state for state in states if not state.current), None)
             if entry is None:
                 reasons = ["has not been made yet"]
-            elif not self._output(stage).exists():
-                reasons = [f"{self._output(stage)} is gone"]
             elif upstream is not None:
                 reasons = [f"{upstream.stage} is stale"]
             else:
-                reasons = self.ledger.reasons(stage, self._parts(stage, files)) or self._damage(stage)
+                reasons = (
+                    self.ledger.damage(stage)
+                    or self.ledger.reasons(stage, self._parts(stage, files))
+                    or self._damage(stage)
+                )
             states.append(
                 StageState(
                     stage,
@@ -132,17 +134,36 @@ class Search:
             )
         return states
 
-    def _output(self, stage: str) -> Path:
-        return {
-            "ingest": self.store / "catalog.json",
-            "train": self.model / "model.pt",
-            "score": self.store / "catalog.json",
-            "histogram": self.results / "summary.json",
-            "report": self.report_page,
+    def _outputs(self, stage: str) -> list[Path]:
+        """Files that a stage has just made; those of the store's slots are the catalog's to know."""
+        folder, names = {
+            "ingest": (self.store, ("catalog.json",)),
+            "train": (self.model, ("model.pt", "metrics.jsonl")),
+            "score": (self.store, ()),
+            "histogram": (
+                self.results,
+                (
+                    "histograms.json",
+                    "regions.json",
+                    "candidates.parquet",  # neither without data
+                    "candidates.csv",
+                    "summary.json",
+                ),
+            ),
+            "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
         }[stage]
+        return [folder / name for name in names if (folder / name).exists()]
 
     def _damage(self, stage: str) -> list[str]:
-        """Say what is missing inside an output that is there: a store made again has no errors yet."""
+        """Say what is missing inside the store: a slot, or the errors of one that was made again."""
+        if stage == "ingest":
+            from .ingest.damage import damaged_slots
+            from .store.catalog import read_catalog
+
+            return [
+                f"slot {index} of channel '{channel}' is damaged: {what}"
+                for (channel, index), what in damaged_slots(self.store, read_catalog(self.store)).items()
+            ]
         if stage != "score":
             return []
         from .search.score import unscored
@@ -261,8 +282,14 @@ class Search:
         }
         # Before the work: what changes meanwhile is new to the next run.
         parts = self._parts(stage, files)
-        result = do[stage]()
-        self.ledger.record(stage, parts, result)
+        try:
+            result = do[stage]()
+        except StoreError as error:
+            raise StoreError(
+                f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' makes the "
+                "store anew"
+            ) from error
+        self.ledger.record(stage, parts, result, self._outputs(stage))
         return StageOutcome(stage, True, result)
 
     @contextmanager
