@@ -286,8 +286,8 @@ class Search:
             result = do[stage]()
         except StoreError as error:
             raise StoreError(
-                f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' makes the "
-                "store anew"
+                f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "
+                "makes the store anew"
             ) from error
         self.ledger.record(stage, parts, result, self._outputs(stage))
         return StageOutcome(stage, True, result)

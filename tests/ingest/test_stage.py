@@ -232,6 +232,29 @@ def test_a_changed_file_is_read_again(toys: Path, tmp_path: Path, dask_workers: 
     assert touched == {str(folder / "zjets_0.root")}
 
 
+def test_a_file_that_was_written_to_under_its_uuid_is_read_again(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder, store = tmp_path / "toys", tmp_path / "store"
+    shutil.copytree(toys, folder)
+    pipeline = load(shipped("demo"), SMALL, str(folder))
+    first = ingest(pipeline, store, dask_workers)
+    victim = folder / "zjets_0.root"
+    (folder / "zjets_1.root").touch()
+    with uproot.open(victim) as file:
+        tree, uuid = file["analysis"], file.file.uuid
+        branches = tree.arrays()
+        types = {name: branches[name].type.content for name in branches.fields}
+    with uproot.update(victim) as file:
+        branches["met"] = branches["met"] + 1
+        file.mktree("analysis", types).extend({name: branches[name] for name in branches.fields})
+    with uproot.open(victim) as file:
+        assert file.file.uuid == uuid
+    changed = ingest(pipeline, store, dask_workers)
+    assert changed.written > 0
+    assert {slot.url for slot in set(changed.catalog.slots) - set(first.catalog.slots)} == {str(victim)}
+
+
 def test_a_wrong_data_root_leaves_the_store_as_it_was(
     store: Path, tmp_path: Path, dask_workers: Client
 ) -> None:

@@ -4,7 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uproot
 
 from tailshard.errors import InputError
 from tailshard.ntuples.fileset import (
@@ -123,8 +125,9 @@ def test_a_good_file_is_described(write_ntuple):
 
 def test_a_real_file_is_described(shared_data):
     path = next((shared_data / "atlas_2025_2J2LMET30_mc").glob("*410081*"))
-    assert _inspect(path) == FileInfo(
-        str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404, 2212672
+    found = _inspect(path)
+    assert found == FileInfo(
+        str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404, 2212672, found.content
     )
 
 
@@ -251,7 +254,7 @@ def test_a_file_without_entries_has_no_partitions():
 
 def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place():
     partition = Partition("zjets", "/a.root", "analysis", "uuid", 0, 10)
-    assert partition.key == "6659aa798014e1f4"
+    assert partition.key == "807b9747c09671a7"
     assert partition.key == Partition("zjets", "/b.root", "analysis", "uuid", 0, 10).key
     others = [
         Partition("ttbar", "/a.root", "analysis", "uuid", 0, 10),
@@ -259,5 +262,24 @@ def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place(
         Partition("zjets", "/a.root", "analysis", "another", 0, 10),
         Partition("zjets", "/a.root", "analysis", "uuid", 1, 10),
         Partition("zjets", "/a.root", "analysis", "uuid", 0, 11),
+        Partition("zjets", "/a.root", "analysis", "uuid", 0, 10, "written again"),
     ]
-    assert len({partition.key, *(other.key for other in others)}) == 6
+    assert len({partition.key, *(other.key for other in others)}) == 7
+
+
+def test_the_content_changes_when_a_file_is_written_to_and_not_when_it_is_touched(
+    tmp_path, write_ntuple, web
+):
+    path = write_ntuple("good.root")
+    before = _inspect(path)
+    shutil.copy(path, tmp_path / "copy.root")
+    assert (
+        before.content == _inspect(tmp_path / "copy.root").content == _inspect(f"{web.url}/good.root").content
+    )
+    with uproot.update(path) as file:
+        file.mktree("analysis", {"met": "float32", "jet_pt": "float32"}).extend(
+            {"met": np.ones(100), "jet_pt": np.ones(100)}
+        )
+    after = _inspect(path)
+    assert (after.uuid, after.entries) == (before.uuid, before.entries)
+    assert after.content != before.content

@@ -78,6 +78,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
         sample=sample,
         url=partition.url,
         uuid=partition.uuid,
+        content=partition.content,
         tree=partition.tree,
         start=partition.start,
         stop=partition.stop,

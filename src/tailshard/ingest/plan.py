@@ -115,7 +115,9 @@ def _read_before(pipeline: Pipeline, each: SurveyedDataset, slots: Iterable[Slot
     lost = {row.url for row in each.quarantine}
     for slot in slots:
         if slot.dataset == each.dataset.identity and slot.url in lost:
-            partition = Partition(slot.dataset, slot.url, slot.tree, slot.uuid, slot.start, slot.stop)
+            partition = Partition(
+                slot.dataset, slot.url, slot.tree, slot.uuid, slot.start, slot.stop, slot.content
+            )
             if _slot_key(pipeline, each.dataset, partition) == slot.key:
                 yield partition
 

@@ -46,6 +46,8 @@ class FileInfo:
     entries: int
     tree_bytes: int = 0
     """Compressed bytes of the entries."""
+    content: str = ""
+    """Changes when the file is written to again, which leaves its UUID as it is."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,13 @@ class Partition:
     uuid: str
     start: int
     stop: int
+    content: str = ""
+    """As in `FileInfo`."""
 
     @property
     def key(self) -> str:
         """Content hash; the same wherever the file lies."""
-        return content_hash(self.dataset, self.tree, self.uuid, self.start, self.stop)
+        return content_hash(self.dataset, self.tree, self.uuid, self.start, self.stop, self.content)
 
 
 # -- patterns to URLs ----------------------------------------------------------------------------------
@@ -257,7 +261,19 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
             raise InputError(f"tree '{tree}' has no {_plural('branch', 'branches', missing)}")
         # Where entries lie inside the description of the tree, as in small files: the whole file.
         tree_bytes = int(getattr(found, "compressed_bytes", 0)) or (size or 0)
-        return FileInfo(url, size, str(file.uuid), int(found.num_entries), tree_bytes)
+        entries = int(found.num_entries)
+        return FileInfo(url, size, str(file.uuid), entries, tree_bytes, _content(file, directory.key(tree)))
+
+
+def _content(file: uproot.reading.ReadOnlyFile, key: uproot.reading.ReadOnlyKey) -> str:
+    """Hash what every writer changes: where the file ends; when, where and how large the tree was written.
+
+    No time of the file system is in it, so that a file may be copied and touched.
+    """
+    return content_hash(
+        *(int(value) for value in (file.fEND, file.fSeekInfo, file.fSeekFree)),
+        *(int(value) for value in (key.fCycle, key.fSeekKey, key.fNbytes, key.fObjlen, key.fDatime)),
+    )
 
 
 def _plural(one: str, many: str, names: Sequence[str]) -> str:
@@ -332,5 +348,8 @@ def partitions(files: Iterable[FileInfo], dataset: str, tree: str, slot: int) ->
     for file in sorted(files, key=lambda file: file.url):
         pieces = -(-file.entries // slot)
         edges = [file.entries * piece // pieces for piece in range(pieces + 1)] if pieces else [0]
-        cut += [Partition(dataset, file.url, tree, file.uuid, start, stop) for start, stop in pairwise(edges)]
+        cut += [
+            Partition(dataset, file.url, tree, file.uuid, start, stop, file.content)
+            for start, stop in pairwise(edges)
+        ]
     return cut

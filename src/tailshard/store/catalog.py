@@ -43,6 +43,8 @@ class Slot(Part):
     """What the weights were normalised with, the data set where left out; `Catalog.scales` goes by it."""
     url: str
     uuid: str
+    content: str = ""
+    """What changes when the file is written to again under the same UUID."""
     tree: str
     start: int
     stop: int
