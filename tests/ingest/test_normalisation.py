@@ -82,3 +82,20 @@ def test_what_loses_no_event_changes_nothing() -> None:
 def test_data_is_never_scaled() -> None:
     found = normalisation([_surveyed([BIG], _lost("b", 1000), kind="data")], [_slot("big", 0, 850)])
     assert found.scales == {}
+    (warning,) = found.warnings
+    assert warning.startswith("Part of the data was not read ('zee': b)")
+
+
+@pytest.mark.parametrize(
+    ("rows", "stop", "comparable"),
+    [
+        ([], 850, True),
+        ([_lost("copy", harmless=True)], 850, True),
+        ([_lost("big", 1000)], 850, True),  # it was read before
+        ([_lost("big", start=425, stop=850)], 425, False),
+        ([_lost("typo_*.root", is_file=False)], 850, False),
+    ],
+)
+def test_data_is_comparable_only_as_a_whole(rows: list[Quarantined], stop: int, comparable: bool) -> None:
+    found = normalisation([_surveyed([BIG], *rows, kind="data")], [_slot("big", 0, stop)])
+    assert (found.warnings == ()) == comparable

@@ -150,6 +150,8 @@ def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
     lost = result.catalog
     assert lost.sum_of_weights("zjets") == pytest.approx(whole.sum_of_weights("zjets"), rel=0.1)
     assert lost.sum_of_weights("data") == lost.rows("data") < whole.rows("data")
+    (warning,) = lost.warnings
+    assert "data_0.root), and the luminosity counts it: data and simulation are not comparable" in warning
 
 
 def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, dask_workers: Client) -> None:

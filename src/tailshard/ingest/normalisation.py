@@ -26,7 +26,8 @@ def normalisation(surveyed: Sequence[SurveyedDataset], slots: Sequence[Slot]) ->
     read counts the entries that its bytes hold in the files that were read: its full size stands in its
     header or its folder. Nothing else is guessed. What does not exist, or holds no such tree or branch,
     may be no part of the sample at all; and in a data set of several samples nobody knows which one
-    lost a file. There the weights stay as they are, and a warning says so.
+    lost a file. There the weights stay as they are, and a warning says so. Data is never scaled: whatever
+    is lost of it is a warning.
 
     Parameters
     ----------
@@ -38,11 +39,13 @@ def normalisation(surveyed: Sequence[SurveyedDataset], slots: Sequence[Slot]) ->
     scales: dict[str, float] = {}
     warnings: list[str] = []
     for each in surveyed:
-        if each.dataset.kind != "data":
-            its_slots = [slot for slot in slots if slot.dataset == each.dataset.identity]
-            its_scales, unknown = _of_simulation(each, its_slots)
-            scales |= its_scales
-            warnings += _warning(each.dataset.identity, unknown)
+        its_slots = [slot for slot in slots if slot.dataset == each.dataset.identity]
+        if each.dataset.kind == "data":
+            warnings += _warning_of_data(each, its_slots)
+            continue
+        its_scales, unknown = _of_simulation(each, its_slots)
+        scales |= its_scales
+        warnings += _warning(each.dataset.identity, unknown)
     return Normalisation(scales, tuple(warnings))
 
 
@@ -96,6 +99,19 @@ def _warning(dataset: str, unknown: Sequence[str]) -> Iterator[str]:
         yield (
             f"The weights of '{dataset}' were not corrected for {_named(unknown)}: what share of the sample "
             f"is in there is not known. If it belongs to '{dataset}', the yield is too small."
+        )
+
+
+def _warning_of_data(each: SurveyedDataset, slots: Sequence[Slot]) -> Iterator[str]:
+    read: Counter[str] = Counter()
+    for slot in slots:
+        read[slot.url] += slot.stop - slot.start
+    lost = [row.url for row in each.quarantine if not row.harmless and row.url not in read]
+    lost += [file.url for file in each.files if read[file.url] < file.entries]
+    if lost:
+        yield (
+            f"Part of the data was not read ('{each.dataset.identity}': {_named(lost)}), and the luminosity "
+            "counts it: data and simulation are not comparable."
         )
 
 

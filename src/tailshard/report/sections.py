@@ -180,10 +180,14 @@ def _quarantine(findings: Findings) -> Iterator[Block]:
     if not findings.summary["quarantine"]:
         yield Note("Every input was read.")
         return
-    yield Text("These inputs were left out; normalisations count only what was read.")
+    yield Text("These inputs, or the entries named of them, were left out.")
     yield tables.quarantine(findings)
     for sample, scale in findings.summary["scales"].items():
         yield Text(f"The weights of {sample} were multiplied by {scale:.4g} to make up for it.")
+    if not findings.summary["scales"]:
+        yield Text("No weight was changed on their account.")
+    for warning in findings.summary["warnings"]:
+        yield Note(warning)
 
 
 def _provenance(findings: Findings, provenance: Mapping[str, Any]) -> Iterator[Block]:
