@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
-from ..ntuples import fileset, read
+from ..ntuples import read
 from ..ntuples.dialects import dialect
+from ..ntuples.inspection import reason
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Quarantined, Slot, write_catalog
 from .fill import fill_slot
 from .normalisation import normalisation
 from .plan import SlotTask, prepare
+from .repeats import find_repeats, warning_of
 from .survey import survey
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def ingest(
     progress
         Told of files opened and slots filled.
     strict
-        Fail where an input would go into quarantine.
+        Fail where an input would go into quarantine, or data events would count twice.
 
     Raises
     ------
@@ -74,7 +76,8 @@ def ingest(
         The pipeline names something that does not exist.
     InputError
         Nothing can be read of a channel to learn from or of a data set that the store holds, or
-        something cannot be read and `strict` forbids it. The store stays as it was.
+        something cannot be read and `strict` forbids it; the store stays as it was. Two data sets name
+        one file, or `strict` and data events are there more than once.
     WorkdirError
         The store holds the data sets of another pipeline.
     ProcessingError
@@ -124,10 +127,13 @@ def ingest(
         quarantine=sorted(quarantine, key=lambda row: (row.dataset, row.url, row.start or 0)),
     )
     scales, warnings = normalisation(surveyed, catalog.slots)
-    catalog = catalog.changed(scales=scales, warnings=warnings)
+    repeated = tuple(warning_of(find_repeats(store, catalog, client, progress)))
+    catalog = catalog.changed(scales=scales, warnings=(*warnings, *repeated))
     write_catalog(store, catalog)
     if strict and quarantine:
         _refuse(quarantine)
+    if strict and repeated:
+        raise InputError(f"--strict forbids events that count twice. {repeated[0]}")
     return IngestResult(catalog, len(slots), kept, freed)
 
 
@@ -141,7 +147,7 @@ def _failed(task: SlotTask, error: Exception) -> Quarantined:
     return Quarantined(
         dataset=task.partition.dataset,
         url=task.partition.url,
-        reason=fileset.reason(error),
+        reason=reason(error),
         start=task.partition.start,
         stop=task.partition.stop,
     )

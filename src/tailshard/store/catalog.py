@@ -58,6 +58,8 @@ class Slot(Part):
     sum_of_squared_weights: tuple[float, float, float]
     """By split, unscaled."""
     cutflow: tuple[CutflowStep, ...] = ()
+    runs: tuple[tuple[int, int], ...] = ()
+    """Runs and their rows, of collision data."""
     selected: int = Field(ge=0)
     """Events that passed the selection: the sum of the rows."""
 
