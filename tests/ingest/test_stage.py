@@ -176,6 +176,27 @@ def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, d
     assert scale > 1
 
 
+def test_a_momentum_that_is_no_number_costs_its_partition_only(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    victim = folder / "ttbar_0.root"
+    with uproot.open(victim) as file:
+        branches = file["analysis"].arrays()
+    types = {name: branches[name].type.content for name in branches.fields}
+    met = branches["met"].to_numpy().copy()
+    met[7], met[8] = np.nan, 1e30
+    branches["met"] = met
+    with uproot.recreate(victim) as file:
+        file.mktree("analysis", types).extend({name: branches[name] for name in branches.fields})
+    result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
+    (row,) = result.catalog.quarantine
+    assert (row.url, row.start) == (str(victim), 0)
+    assert "branch met" in row.reason
+    assert result.catalog.rows("ttbar") > 0
+
+
 def test_a_lost_sample_is_not_made_up_for_by_another(
     toys: Path, tmp_path: Path, dask_workers: Client
 ) -> None:
