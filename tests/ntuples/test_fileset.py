@@ -99,6 +99,11 @@ def test_a_scheme_without_its_package_names_the_extra_to_install(tmp_path, monke
         _expand(tmp_path, url)
 
 
+def test_the_home_of_nobody_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"~nosuchuser/x\.root: there is no user of that name"):
+        _expand(tmp_path, "~nosuchuser/x.root")
+
+
 def test_an_unknown_scheme_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gopher://.*use a path, https://, root:// or s3://"):
         _expand(tmp_path, "gopher://a/b.root")

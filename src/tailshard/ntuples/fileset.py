@@ -113,7 +113,8 @@ def expand(
     Raises
     ------
     InputError
-        The scheme of a URL is unknown or needs a package that is not installed.
+        The scheme of a URL is unknown or needs a package that is not installed, or ``~name`` is nobody's
+        home.
     """
     absolute = [pattern for pattern in patterns if _is_absolute(pattern)]
     relative = [pattern for pattern in patterns if not _is_absolute(pattern)]
@@ -144,7 +145,12 @@ def _join(root: str, pattern: str) -> str:
 def _matches(pattern: str) -> list[str]:
     pattern = pattern.removeprefix("file://")
     if "://" not in pattern:
-        path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
+        try:
+            path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
+        except RuntimeError as error:
+            raise InputError(
+                f"{pattern}: there is no user of that name on this machine; write the whole path"
+            ) from error
         if not glob.has_magic(path):
             return [path]
         return glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob would find hidden files too
