@@ -83,7 +83,9 @@ def _errors(findings: Findings) -> Iterator[Block]:
 def _regions(findings: Findings) -> Iterator[Block]:
     yield Text(
         "Regions are defined on the background's validation events, without regard to signal or data, and "
-        "they overlap. Yields are those of the test events."
+        "they overlap. Yields are those of the test events. A background of which no simulated event is left "
+        "is not known to be absent: in brackets, what its yield is below at 68 % confidence. No significance is "
+        f"quoted below {findings.pipeline.regions.minimum_background:g} expected background events."
     )
     yield tables.regions(findings)
     for signal in findings.summary["signals"]:
