@@ -209,6 +209,7 @@ class Search:
                     "histograms": pipeline.histograms.model_dump(mode="json"),
                     "training_channels": pipeline.training_channels,
                     "candidate_fraction": pipeline.report.candidate_fraction,
+                    "maximum_candidates": pipeline.report.maximum_candidates,
                 }
         return {
             **code,

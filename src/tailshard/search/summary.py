@@ -41,7 +41,8 @@
                              to its statistical uncertainty) in *validation* events
             quoted           {cut, ...}: what that cut gives in *test* events, which had no say in the choice;
                              both are null where no cut leaves enough background
-    candidates               {count, fraction, smallest_error}, null without data
+    candidates               {count, fraction, limited, smallest_error}, null without data; limited is
+                             true where report.maximum_candidates left events of that fraction out
     provenance               {pipeline, snapshot, model}: content hashes of what the numbers were made from
 
 **Which yields.** Simulation is quoted from the test split alone, divided by the *configured* test
