@@ -138,3 +138,12 @@ def test_toys_of_another_layout(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     with uproot.open(tmp_path / "toys" / "ttbar_0.root") as file:
         assert "lepPassOR" in file["ttbar_NoSys"]
+
+
+def test_ingest_warns_of_a_sample_whose_loss_nothing_makes_up_for(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    options = ("--data-root", toys, "--workdir", tmp_path / "work")
+    files = ("--set", "datasets.0.files=[zjets_*.root, mistyped.root]", "--workers", "1")
+    shown = tailshard("ingest", shipped, *options, *files)
+    assert shown.returncode == 0, shown.stderr
+    assert "warning: The weights of 'zjets' were not corrected for" in shown.stdout

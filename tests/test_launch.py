@@ -20,7 +20,17 @@ def test_workers_of_the_command_line_win() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("dask: {wrokers: 3}", "dask.wrokers"), ("kind: moon", "kind"), ("dask: [", "cannot read")],
+    [
+        ("dask: {wrokers: 3}", "dask.wrokers"),
+        ("kind: moon", "kind"),
+        ("dask: [", "cannot read"),
+        ("dask: {memory_limit: lots}", "'lots' is no amount of memory"),
+        ("dask: {memory_limit: -4GB}", "'-4GB' is no amount of memory"),
+        ("dask: {dashboard: foo}", "'foo' is no address"),
+        ("dask: {dashboard: 'here:70000'}", "'here:70000' is no address"),
+        ("dask: {start_timeout: .inf}", "finite"),
+        ("[1, 2]", "cluster profile"),
+    ],
 )
 def test_a_wrong_profile_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "cluster.yaml"

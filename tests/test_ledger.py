@@ -43,6 +43,19 @@ def test_a_work_directory_belongs_to_one_pipeline(tmp_path: Path) -> None:
         Ledger.open(tmp_path, "other")
 
 
+def test_an_output_is_as_whole_as_its_files(tmp_path: Path) -> None:
+    outputs = [tmp_path / "results" / "a.json", tmp_path / "results" / "b.json"]
+    outputs[0].parent.mkdir()
+    for path in outputs:
+        path.write_text("{}")
+    Ledger.open(tmp_path, "search").record("histogram", {}, {}, outputs)
+    ledger = Ledger.open(tmp_path, "search")
+    assert ledger.damage("histogram") == []
+    outputs[0].unlink()
+    outputs[1].write_text("{")
+    assert ledger.damage("histogram") == [f"{outputs[0]} is gone", f"{outputs[1]} has 1 bytes instead of 2"]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"version": 1})])
 def test_a_torn_ledger_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "ledger.json").write_text(content)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailshard.errors import WorkdirError
+from tailshard.errors import StoreError, WorkdirError
 from tailshard.launch import ClusterProfile, DaskProfile
 from tailshard.pipeline import STAGES, Search
 from tailshard.pipeline_files import load, shipped
@@ -104,6 +104,50 @@ def test_an_output_that_is_gone_is_made_again(open_again: OpenSearch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("model/metrics.jsonl", "train"),
+        ("results/candidates.parquet", "histogram"),
+        ("results/candidates.csv", "histogram"),
+        ("results/histograms.json", "histogram"),
+        ("report/histograms.root", "report"),
+        ("store/events.zarr/zjets/rmm/c/0/0/0", "ingest"),
+        ("store/events.zarr/zjets/met/zarr.json", "ingest"),
+        ("store/events.zarr/zjets/error/c/0", "score"),
+    ],
+)
+def test_every_file_of_an_output_is_missed(open_again: OpenSearch, file: str, stage: str) -> None:
+    search = open_again()
+    (search.workdir / file).unlink()
+    first = next(state for state in search.states() if not state.current)
+    assert first.stage == stage
+    assert Path(file).parts[-2] in first.reasons[0]
+
+
+@pytest.mark.slow
+def test_a_shard_that_cannot_be_decoded_says_how_to_make_the_store_anew(open_again: OpenSearch) -> None:
+    search = open_again()
+    victim = search.store / "events.zarr" / "zjets" / "rmm" / "c" / "0" / "0" / "0"
+    victim.write_bytes(bytes(victim.stat().st_size))
+    with pytest.raises(StoreError, match="tailshard ingest --force"):
+        search.perform("score", force=True)
+
+
+@pytest.mark.slow
+def test_a_shard_and_an_array_that_are_gone_are_made_and_scored_again(open_again: OpenSearch) -> None:
+    search = open_again()
+    (search.store / "events.zarr" / "zjets" / "rmm" / "c" / "0" / "0" / "0").unlink()
+    shutil.rmtree(search.store / "events.zarr" / "data" / "met")
+    outcomes = search.perform_all()
+    assert [outcome.stage for outcome in outcomes if outcome.did][:2] == ["ingest", "score"]
+    assert 0 < outcomes[0].result["slots"]["written"] < outcomes[0].result["slots"]["kept"]
+    shutil.rmtree(search.store / "events.zarr")
+    search.perform_all()
+    assert _stale(search) == []
+
+
+@pytest.mark.slow
 def test_the_same_files_elsewhere_change_nothing_but_where_they_are(
     open_again: OpenSearch, toys: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +220,29 @@ def test_a_file_that_arrives_during_ingest_is_read_by_the_next_run(
     search.progress = arrive
     search.perform("ingest")
     assert _stale(search)[0] == "ingest"
+
+
+@pytest.mark.slow
+def test_a_file_that_arrives_during_training_is_left_to_the_next_run(
+    open_again: OpenSearch, toys: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "arriving"
+    shutil.copytree(toys, folder)
+    late = (folder / "resonance_1.root").rename(tmp_path / "late.root")
+    search = open_again("training.epochs=2", data_root=folder)
+
+    def arrive(what: str, done: int, total: int) -> None:
+        if what == "train":
+            shutil.copy(late, folder / "resonance_1.root")
+
+    search.progress = arrive
+    assert all(outcome.did for outcome in search.perform_all())
+    assert (folder / "resonance_1.root").exists()
+    assert _stale(search) == list(STAGES)
+    assert any("resonance_1.root is new" in reason for reason in search.states()[0].reasons)
+    search.progress = lambda what, done, total: None
+    search.perform_all()
+    assert _stale(search) == []
 
 
 @pytest.mark.slow

@@ -49,6 +49,13 @@ def test_a_minimal_pipeline_gets_sensible_defaults(pipeline_file: Path) -> None:
             "selection.jets.minimum_pt=20 fb", "unit 'fb' does not fit here", id="wrong energy unit"
         ),
         pytest.param("selection.jets.minimum_pt=.nan", "selection.jets.minimum_pt", id="not a number"),
+        pytest.param(
+            "histograms.error={bins: 3, range: [-4, .inf]}", "histograms.error.range.1", id="endless range"
+        ),
+        pytest.param("training.learning_rate=.inf", "training.learning_rate", id="endless rate"),
+        pytest.param("regions.minimum_background=.nan", "regions.minimum_background", id="no floor"),
+        pytest.param("selection.jets.maximum_abs_eta=.nan", "selection.jets.maximum_abs_eta", id="no eta"),
+        pytest.param("datasets.0.sum_of_weights=.inf", "datasets.0.sum_of_weights", id="endless sum"),
         pytest.param("splits.training=0.7", "must be 1, found 1.1", id="splits beyond one"),
         pytest.param(
             "store.chunk=1000", "slot (65536) must be a multiple of chunk (1000)", id="chunks do not fit"

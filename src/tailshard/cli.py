@@ -157,6 +157,7 @@ def status(result: Json) -> None:
         ],
     )
     _show_quarantine(result["quarantine"], "in quarantine")
+    _show_warnings(result["warnings"])
 
 
 @_verb(PIPELINE, DATA_ROOT, SET)
@@ -201,6 +202,7 @@ def _show_stages(result: Json) -> None:
     for name, stage in stages.items():
         click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
     _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
+    _show_warnings(stages.get("ingest", {}).get("warnings", []))
     if "report" in stages:
         click.echo(f"Open the report: {stages['report']['page']}")
 
@@ -208,6 +210,11 @@ def _show_stages(result: Json) -> None:
 def _shortened(reasons: list[str], most: int = 3) -> str:
     more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
     return "; ".join([*reasons[:most], *more])
+
+
+def _show_warnings(sentences: list[str]) -> None:
+    for sentence in sentences:
+        click.secho(f"warning: {sentence}", fg="yellow")
 
 
 def _show_quarantine(rows: list[Json], what: str) -> None:

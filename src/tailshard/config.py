@@ -185,6 +185,8 @@ class Report(Part):
     title: str | None = None
     candidate_fraction: Fraction = 0.01
     """Share of the data, in falling order of error, listed as candidates."""
+    maximum_candidates: Positive = 10_000
+    """Events listed at most, however much data there is."""
     event_displays: Annotated[int, Field(ge=0)] = 3
     """Most anomalous candidates whose matrices are drawn."""
 

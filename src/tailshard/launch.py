@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from .errors import ClusterError, ConfigError
 from .parts import Part, Positive
@@ -25,11 +25,32 @@ class DaskProfile(Part):
     workers: Positive | Literal["auto"] = "auto"
     """auto: one for each CPU."""
     memory_limit: str = "auto"
-    """Of each worker; auto: the machine's memory over the workers."""
+    """Of each worker, such as 4GB; auto: the machine's memory over the workers."""
     dashboard: str = "127.0.0.1:8787"
     """Loopback by default: whoever reaches the dashboard can see and disturb the run."""
     start_timeout: float = Field(default=120, gt=0)
     """Seconds to wait for the workers."""
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_memory(cls, text: str) -> str:
+        from dask.utils import parse_bytes
+
+        try:
+            enough = text == "auto" or parse_bytes(text) > 0
+        except ValueError:
+            enough = False
+        if not enough:
+            raise ValueError(f"'{text}' is no amount of memory; write for example '4GB', or 'auto'")
+        return text
+
+    @field_validator("dashboard")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"'{address}' is no address; write host:port, for example '127.0.0.1:8787'")
+        return address
 
 
 class RayProfile(Part):

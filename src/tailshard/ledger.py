@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from .errors import WorkdirError
 
 LEDGER_VERSION = 1
 
-CODE_VERSION = {"ingest": 2, "train": 1, "score": 1, "histogram": 1, "report": 1}
+CODE_VERSION = {"ingest": 3, "train": 2, "score": 2, "histogram": 2, "report": 2}
 """Raise a stage's number whenever its output changes for the same configuration and inputs."""
 
 Parts = Mapping[str, Any]
@@ -41,6 +41,8 @@ class Entry:
     """Small facts the stage reported when it finished."""
     made: Mapping[str, Any]
     """When, and with which versions."""
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    """Files that it consists of, below the work directory, and their bytes."""
 
     @property
     def key(self) -> str:
@@ -91,9 +93,23 @@ class Ledger:
             return ["has not been made yet"]
         return list(_differences(entry.parts, json.loads(json.dumps(parts))))
 
-    def record(self, stage: str, parts: Parts, result: Mapping[str, Any]) -> None:
-        """Enter a finished output and replace the file."""
-        self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance())
+    def damage(self, stage: str) -> list[str]:
+        """Say which files of an output are gone or have another size than when it was made."""
+        workdir = self.path.parent
+        problems = []
+        for name, size in self.entries[stage].outputs.items():
+            if not (workdir / name).is_file():
+                problems.append(f"{workdir / name} is gone")
+            elif (found := (workdir / name).stat().st_size) != size:
+                problems.append(f"{workdir / name} has {found:,} bytes instead of {size:,}")
+        return problems
+
+    def record(
+        self, stage: str, parts: Parts, result: Mapping[str, Any], outputs: Iterable[Path] = ()
+    ) -> None:
+        """Enter a finished output and the files that it consists of, and replace the file."""
+        sizes = {str(path.relative_to(self.path.parent)): path.stat().st_size for path in outputs}
+        self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance(), sizes)
         self._write()
 
     def forget(self, stage: str) -> None:
@@ -106,7 +122,12 @@ class Ledger:
             "version": LEDGER_VERSION,
             "pipeline": self.pipeline,
             "stages": {
-                name: {"parts": entry.parts, "result": entry.result, "made": entry.made}
+                name: {
+                    "parts": entry.parts,
+                    "result": entry.result,
+                    "made": entry.made,
+                    "outputs": entry.outputs,
+                }
                 for name, entry in self.entries.items()
             },
         }

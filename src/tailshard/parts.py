@@ -27,9 +27,9 @@ Locations = Annotated[
 
 
 class Part(BaseModel):
-    """A part of a pipeline: immutable, and a key it does not know is an error."""
+    """A part of a pipeline: immutable, every number finite, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 # -- numbers with units ----------------------------------------------------------------------------

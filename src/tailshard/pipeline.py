@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import registry
 from .config import Pipeline
-from .errors import InputError, WorkdirError
+from .errors import InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import CODE_VERSION, Ledger, Parts, locked, provenance
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
+
+Listing = Mapping[str, str]
+"""URL of an input -> a cheap fingerprint of it."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,29 @@ class Search:
 
     # -- what is stale ---------------------------------------------------------------------------
 
-    def states(self) -> list[StageState]:
-        """Tell for every stage whether its output exists, and why it is stale if it is."""
+    def states(self, files: Listing | None = None) -> list[StageState]:
+        """Tell for every stage whether its output exists, and why it is stale if it is.
+
+        Parameters
+        ----------
+        files
+            What the inputs were when the work began; they are looked at now where it is left out.
+        """
+        files = self._listing() if files is None else files
         states: list[StageState] = []
         for stage in STAGES:
             entry = self.ledger.entries.get(stage)
             upstream = next((state for state in states if not state.current), None)
             if entry is None:
                 reasons = ["has not been made yet"]
-            elif not self._output(stage).exists():
-                reasons = [f"{self._output(stage)} is gone"]
             elif upstream is not None:
                 reasons = [f"{upstream.stage} is stale"]
             else:
-                reasons = self.ledger.reasons(stage, self._parts(stage)) or self._damage(stage)
+                reasons = (
+                    self.ledger.damage(stage)
+                    or self.ledger.reasons(stage, self._parts(stage, files))
+                    or self._damage(stage)
+                )
             states.append(
                 StageState(
                     stage,
@@ -120,17 +132,36 @@ class Search:
             )
         return states
 
-    def _output(self, stage: str) -> Path:
-        return {
-            "ingest": self.store / "catalog.json",
-            "train": self.model / "model.pt",
-            "score": self.store / "catalog.json",
-            "histogram": self.results / "summary.json",
-            "report": self.report_page,
+    def _outputs(self, stage: str) -> list[Path]:
+        """Files that a stage has just made; those of the store's slots are the catalog's to know."""
+        folder, names = {
+            "ingest": (self.store, ("catalog.json",)),
+            "train": (self.model, ("model.pt", "metrics.jsonl")),
+            "score": (self.store, ()),
+            "histogram": (
+                self.results,
+                (
+                    "histograms.json",
+                    "regions.json",
+                    "candidates.parquet",  # neither without data
+                    "candidates.csv",
+                    "summary.json",
+                ),
+            ),
+            "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
         }[stage]
+        return [folder / name for name in names if (folder / name).exists()]
 
     def _damage(self, stage: str) -> list[str]:
-        """Say what is missing inside an output that is there: a store made again has no errors yet."""
+        """Say what is missing inside the store: a slot, or the errors of one that was made again."""
+        if stage == "ingest":
+            from .ingest.damage import damaged_slots
+            from .store.catalog import read_catalog
+
+            return [
+                f"slot {index} of channel '{channel}' is damaged: {what}"
+                for (channel, index), what in damaged_slots(self.store, read_catalog(self.store)).items()
+            ]
         if stage != "score":
             return []
         from .search.score import unscored
@@ -138,15 +169,20 @@ class Search:
         problem = unscored(self.store, self.ledger.entries["train"].result["model"])
         return [problem] if problem else []
 
-    def _parts(self, stage: str) -> Parts:
+    def _listing(self) -> Listing:
+        from .ingest.survey import listing
+
+        return listing(self.pipeline)
+
+    def _parts(self, stage: str, files: Listing) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
         pipeline = self.pipeline
         code = {"code": CODE_VERSION[stage]}
         match stage:
             case "ingest":
-                from .ingest.survey import configuration, listing
+                from .ingest.survey import configuration
 
-                return {**code, **configuration(pipeline), "files": listing(pipeline)}
+                return {**code, **configuration(pipeline), "files": files}
             case "train":
                 return {
                     **code,
@@ -166,10 +202,12 @@ class Search:
                     **code,
                     "scores": self.ledger.entries["score"].key,
                     "quarantine": self.ledger.entries["ingest"].result["quarantine"],
+                    "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
                     "regions": pipeline.regions.model_dump(mode="json"),
                     "histograms": pipeline.histograms.model_dump(mode="json"),
                     "training_channels": pipeline.training_channels,
                     "candidate_fraction": pipeline.report.candidate_fraction,
+                    "maximum_candidates": pipeline.report.maximum_candidates,
                 }
         return {
             **code,
@@ -203,17 +241,18 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, force, retry)
+            return self._perform(stage, self._listing(), force, retry)
 
     def perform_all(self) -> list[StageOutcome]:
-        """Make whatever is stale, in order."""
+        """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         with locked(self.workdir):
-            return [self._perform(stage) for stage in STAGES]
+            files = self._listing()
+            return [self._perform(stage, files) for stage in STAGES]
 
-    def _perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
+    def _perform(self, stage: str, files: Listing, force: bool = False, retry: bool = False) -> StageOutcome:
         # Another process, or another search in this one, may have worked here since this one opened.
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
-        states = {state.stage: state for state in self.states()}
+        states = {state.stage: state for state in self.states(files)}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
                 raise WorkdirError(
@@ -240,10 +279,16 @@ class Search:
             "histogram": self._histogram,
             "report": self._report,
         }
-        # Before the work: a file that arrives meanwhile is new to the next run.
-        parts = self._parts(stage)
-        result = do[stage]()
-        self.ledger.record(stage, parts, result)
+        # Before the work: what changes meanwhile is new to the next run.
+        parts = self._parts(stage, files)
+        try:
+            result = do[stage]()
+        except StoreError as error:
+            raise StoreError(
+                f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "
+                "makes the store anew"
+            ) from error
+        self.ledger.record(stage, parts, result, self._outputs(stage))
         return StageOutcome(stage, True, result)
 
     @contextmanager

@@ -124,6 +124,7 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
             for state in states
         ],
         "quarantine": (states[0].result or {}).get("quarantine", []),
+        "warnings": (states[0].result or {}).get("warnings", []),
     }
 
 

@@ -140,7 +140,8 @@ def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
     folder = tmp_path / "toys"
     shutil.copytree(toys, folder)
     for name in ("zjets_0.root", "data_0.root"):
-        (folder / name).write_bytes(b"root, but no more")
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
     result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
     assert {Path(row.url).name for row in result.catalog.quarantine} == {"zjets_0.root", "data_0.root"}
     (sample,) = result.catalog.scales
@@ -149,6 +150,8 @@ def test_lost_files_are_made_up_for_in_simulation_but_never_in_data(
     lost = result.catalog
     assert lost.sum_of_weights("zjets") == pytest.approx(whole.sum_of_weights("zjets"), rel=0.1)
     assert lost.sum_of_weights("data") == lost.rows("data") < whole.rows("data")
+    (warning,) = lost.warnings
+    assert "data_0.root), and the luminosity counts it: data and simulation are not comparable" in warning
 
 
 def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, dask_workers: Client) -> None:
@@ -173,6 +176,27 @@ def test_a_damaged_basket_costs_its_partition_only(toys: Path, tmp_path: Path, d
     assert scale > 1
 
 
+def test_a_momentum_that_is_no_number_costs_its_partition_only(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder = tmp_path / "toys"
+    shutil.copytree(toys, folder)
+    victim = folder / "ttbar_0.root"
+    with uproot.open(victim) as file:
+        branches = file["analysis"].arrays()
+    types = {name: branches[name].type.content for name in branches.fields}
+    met = branches["met"].to_numpy().copy()
+    met[7], met[8] = np.nan, 1e30
+    branches["met"] = met
+    with uproot.recreate(victim) as file:
+        file.mktree("analysis", types).extend({name: branches[name] for name in branches.fields})
+    result = ingest(load(shipped("demo"), SMALL, str(folder)), tmp_path / "store", dask_workers)
+    (row,) = result.catalog.quarantine
+    assert (row.url, row.start) == (str(victim), 0)
+    assert "branch met" in row.reason
+    assert result.catalog.rows("ttbar") > 0
+
+
 def test_a_lost_sample_is_not_made_up_for_by_another(
     toys: Path, tmp_path: Path, dask_workers: Client
 ) -> None:
@@ -185,6 +209,23 @@ def test_a_lost_sample_is_not_made_up_for_by_another(
     )
     assert len(result.catalog.quarantine) == 2
     assert result.catalog.scales == {}
+    (warning,) = result.to_dict()["warnings"]
+    assert "'zjets' were not corrected" in warning
+    assert "lost_0.root" in warning
+
+
+def test_a_stray_file_and_a_mistyped_path_multiply_nothing(
+    toys: Path, tmp_path: Path, dask_workers: Client, store: Path
+) -> None:
+    with uproot.recreate(tmp_path / "stray.root") as file:
+        file.mktree("another", {"x": "int32"}).extend({"x": np.arange(3)})
+    names = [toys / "zjets_*.root", tmp_path / "stray.root", tmp_path / "typo.root"]
+    files = f"datasets.0.files=[{', '.join(map(str, names))}]"
+    result = ingest(load(shipped("demo"), [*SMALL, files], str(toys)), tmp_path / "store", dask_workers)
+    assert result.catalog.scales == {}
+    assert result.catalog.sum_of_weights("zjets") == read_catalog(store).sum_of_weights("zjets")
+    assert "stray.root" in (text := " ".join(result.catalog.warnings))
+    assert "typo.root" in text
 
 
 def test_a_file_that_was_read_and_cannot_be_now_keeps_its_events(
@@ -212,6 +253,29 @@ def test_a_changed_file_is_read_again(toys: Path, tmp_path: Path, dask_workers: 
     changed = ingest(pipeline, store, dask_workers)
     touched = {slot.url for slot in set(changed.catalog.slots) - set(first.catalog.slots)}
     assert touched == {str(folder / "zjets_0.root")}
+
+
+def test_a_file_that_was_written_to_under_its_uuid_is_read_again(
+    toys: Path, tmp_path: Path, dask_workers: Client
+) -> None:
+    folder, store = tmp_path / "toys", tmp_path / "store"
+    shutil.copytree(toys, folder)
+    pipeline = load(shipped("demo"), SMALL, str(folder))
+    first = ingest(pipeline, store, dask_workers)
+    victim = folder / "zjets_0.root"
+    (folder / "zjets_1.root").touch()
+    with uproot.open(victim) as file:
+        tree, uuid = file["analysis"], file.file.uuid
+        branches = tree.arrays()
+        types = {name: branches[name].type.content for name in branches.fields}
+    with uproot.update(victim) as file:
+        branches["met"] = branches["met"] + 1
+        file.mktree("analysis", types).extend({name: branches[name] for name in branches.fields})
+    with uproot.open(victim) as file:
+        assert file.file.uuid == uuid
+    changed = ingest(pipeline, store, dask_workers)
+    assert changed.written > 0
+    assert {slot.url for slot in set(changed.catalog.slots) - set(first.catalog.slots)} == {str(victim)}
 
 
 def test_a_wrong_data_root_leaves_the_store_as_it_was(

@@ -40,6 +40,13 @@ def test_a_file_cannot_belong_to_two_datasets(toys: Path) -> None:
         survey(pipeline)
 
 
+def test_two_datasets_cannot_hold_copies_of_one_file(toys: Path, tmp_path: Path) -> None:
+    shutil.copy(toys / "zjets_0.root", tmp_path / "copy.root")
+    pipeline = load(shipped("demo"), [f"datasets.1.files={tmp_path}/copy.root"], str(toys))
+    with pytest.raises(InputError, match=r"zjets_0\.root of the dataset 'zjets' and .*copy\.root of 'ttbar'"):
+        survey(pipeline)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -186,3 +186,22 @@ def test_a_release_without_scale_factors_has_no_such_field(shared_data):
     names = dialect.branches("background", Selection())
     branches = read(shared_data, FILES["2016_simulation"][2], dialect, names)
     assert "scale_factor" not in dialect.canonical(branches, "background", Selection()).fields
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("branch", ["met", "lep_pt", "jet_e", "jet_phi"])
+def test_an_impossible_momentum_names_branch_and_event(shared_data, branch, value):
+    dialect, kind, pattern = FILES["2025_simulation"]
+    branches = read(shared_data, pattern, dialect, dialect.branches(kind, Selection()))[:50]
+    values = ak.to_numpy(ak.flatten(branches[branch], axis=None)).copy()
+    values[values.size // 2] = value
+    if branches[branch].ndim > 1:
+        counts = ak.num(branches[branch])
+        place = int(np.searchsorted(np.cumsum(ak.to_numpy(counts)), values.size // 2, side="right"))
+        values = ak.unflatten(values, counts)
+    else:
+        place = values.size // 2
+    branches[branch] = values
+    event = branches["eventNumber"][place]
+    with pytest.raises(InputError, match=rf"1 of 50 events .*\(branch {branch}\).* event {event}: "):
+        dialect.canonical(branches, kind, Selection())

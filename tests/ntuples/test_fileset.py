@@ -1,12 +1,8 @@
-import pickle
-import re
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import uproot
 
 from tailshard.errors import InputError
 from tailshard.ntuples.fileset import (
@@ -15,10 +11,9 @@ from tailshard.ntuples.fileset import (
     Quarantined,
     distinct,
     expand,
-    inspect,
     partitions,
-    reason,
 )
+from tailshard.ntuples.inspection import inspect
 
 
 def _expand(tmp_path, *patterns, published=(), data_root=None, base=None):
@@ -104,123 +99,14 @@ def test_a_scheme_without_its_package_names_the_extra_to_install(tmp_path, monke
         _expand(tmp_path, url)
 
 
+def test_the_home_of_nobody_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"~nosuchuser/x\.root: there is no user of that name"):
+        _expand(tmp_path, "~nosuchuser/x.root")
+
+
 def test_an_unknown_scheme_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gopher://.*use a path, https://, root:// or s3://"):
         _expand(tmp_path, "gopher://a/b.root")
-
-
-# -- inspect -------------------------------------------------------------------------------------------
-
-
-def _inspect(url, tree="analysis", branches=("met", "jet_pt"), **options):
-    return inspect(str(url), tree, branches, "zjets", pause=0.01, **options)
-
-
-def test_a_good_file_is_described(write_ntuple):
-    path = write_ntuple("good.root", entries=100)
-    info = _inspect(path)
-    assert (info.url, info.size, info.entries) == (path, Path(path).stat().st_size, 100)
-    assert info == pickle.loads(pickle.dumps(_inspect(path)))
-
-
-def test_a_real_file_is_described(shared_data):
-    path = next((shared_data / "atlas_2025_2J2LMET30_mc").glob("*410081*"))
-    assert _inspect(path) == FileInfo(str(path), 2229311, "e5f4401a-ed50-11ef-98d8-8fbdf081beef", 3404)
-
-
-def test_a_tree_may_be_found_by_a_pattern_that_one_tree_of_the_file_fits(write_ntuple, tmp_path):
-    path = write_ntuple("good.root", entries=100)
-    info = _inspect(path, tree="ana*")
-    assert (info.entries, info.tree) == (100, "analysis")
-    assert [each.tree for each in partitions([info], "zjets", "ana*", 60)] == ["analysis", "analysis"]
-    assert _inspect(path, tree="analysis").tree == ""
-    none = _inspect(path, tree="*_NoSys")
-    assert none.reason == (
-        "has no trees that fit '*_NoSys' where one is needed; it holds 'analysis'; set the dataset's tree"
-    )
-    with uproot.recreate(tmp_path / "two.root") as file:
-        for name in ("one_NoSys", "other_NoSys"):
-            file.mktree(name, {"met": "float32"}).extend({"met": np.ones(3, np.float32)})
-    two = _inspect(tmp_path / "two.root", tree="*_NoSys")
-    assert two.reason.startswith("has 2 trees that fit '*_NoSys' where one is needed; it holds 'one_NoSys', ")
-
-
-def test_a_file_is_the_same_on_a_web_server(write_ntuple, web):
-    path = write_ntuple("good.root")
-    here, there = _inspect(path), _inspect(f"{web.url}/good.root")
-    assert (there.size, there.uuid, there.entries) == (here.size, here.uuid, here.entries)
-
-
-@pytest.mark.parametrize(
-    ("bytes_kept", "why"),
-    [
-        (0, "is empty: 0 bytes"),
-        (2, "is not a ROOT file: it begins with b'ro'"),
-        (60, "is truncated: 60 bytes, less than the header of a ROOT file"),
-        (200, r"is truncated: 200 bytes of [\d,]+"),
-        (-1, r"is truncated: [\d,]+ bytes of [\d,]+"),
-    ],
-)
-@pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])
-def test_a_file_that_was_cut_short_is_refused(write_ntuple, web, bytes_kept, why, remote):
-    path = Path(write_ntuple("cut.root"))
-    path.write_bytes(path.read_bytes()[:bytes_kept])
-    found = _inspect(f"{web.url}/cut.root" if remote else path)
-    assert isinstance(found, Quarantined)
-    assert re.fullmatch(why, found.reason), found.reason
-
-
-@pytest.mark.parametrize("remote", [False, True], ids=["local", "web"])
-def test_a_file_that_is_not_there_is_refused(tmp_path, web, remote):
-    found = _inspect(f"{web.url}/absent.root" if remote else tmp_path / "absent.root")
-    assert found.reason == "does not exist"
-
-
-def test_other_bad_input_is_refused_with_a_plain_reason(tmp_path, write_ntuple):
-    path = write_ntuple("good.root")
-    (tmp_path / "text.root").write_text("This is not what it seems. " * 50)
-    assert _inspect(tmp_path / "text.root").reason == "is not a ROOT file: it begins with b'This'"
-    assert _inspect(tmp_path).reason.startswith("is a folder, not a file")
-    assert _inspect(path, tree="mini").reason == "has no tree 'mini'; it holds 'analysis', 'a_histogram'"
-    assert _inspect(path, tree="a_histogram").reason == "'a_histogram' is a TH1D, not a tree"
-    assert _inspect(path, branches=["met", "mass"]).reason == "tree 'analysis' has no branch 'mass'"
-    missing = _inspect(path, branches=["met", "mass", "charge"])
-    assert missing == Quarantined("zjets", path, "tree 'analysis' has no branches 'charge', 'mass'")
-    assert _inspect(write_ntuple("none.root", entries=0)).reason == "tree 'analysis' has no entries"
-
-
-def test_real_files_without_entries_or_trees_are_refused(shared_data):
-    folder = shared_data / "other_formats"
-    empty = _inspect(folder / "nano_dy_empty.root", tree="Events", branches=["MET_pt"])
-    assert empty.reason == "tree 'Events' has no entries"
-    assert _inspect(folder / "bad_delphes.root", tree="Delphes").reason.startswith("has no tree 'Delphes'")
-
-
-def test_a_fault_of_the_network_is_retried(write_ntuple, web):
-    write_ntuple("good.root", entries=100)
-    web.failures = 2
-    assert _inspect(f"{web.url}/good.root").entries == 100
-
-
-def test_a_server_that_stays_broken_is_given_up(write_ntuple, web):
-    write_ntuple("good.root")
-    web.failures = 1000
-    assert "503" in (found := _inspect(f"{web.url}/good.root")).reason
-    assert found.reason.endswith("(tried 3 times)")
-
-
-def test_what_is_not_there_is_not_asked_for_again(web):
-    _inspect(f"{web.url}/absent.root", attempts=1)
-    once = web.requests
-    _inspect(f"{web.url}/absent.root", attempts=3)
-    assert web.requests == 2 * once
-
-
-def test_a_long_message_becomes_one_short_line():
-    text = reason(ValueError("first\n\nsecond " + "word " * 200))
-    assert text.startswith("cannot be read: ValueError: first second word")
-    assert len(text) < 300
-    assert "\n" not in text
 
 
 # -- distinct and partitions ---------------------------------------------------------------------------
@@ -230,7 +116,10 @@ def test_a_copy_of_a_file_is_left_out(tmp_path, write_ntuple):
     path = write_ntuple("b.root")
     other = write_ntuple("c.root")
     shutil.copy(path, tmp_path / "a.root")
-    copy, original, another = (_inspect(each) for each in (tmp_path / "a.root", path, other))
+    copy, original, another = (
+        inspect(str(each), "analysis", ("met", "jet_pt"), "zjets")
+        for each in (tmp_path / "a.root", path, other)
+    )
     files, copies = distinct([another, original, copy], "zjets")
     assert files == [copy, another]
     assert [(row.url, row.harmless) for row in copies] == [(path, True)]
@@ -266,7 +155,7 @@ def test_a_file_without_entries_has_no_partitions():
 
 def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place():
     partition = Partition("zjets", "/a.root", "analysis", "uuid", 0, 10)
-    assert partition.key == "6659aa798014e1f4"
+    assert partition.key == "807b9747c09671a7"
     assert partition.key == Partition("zjets", "/b.root", "analysis", "uuid", 0, 10).key
     others = [
         Partition("ttbar", "/a.root", "analysis", "uuid", 0, 10),
@@ -274,5 +163,6 @@ def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place(
         Partition("zjets", "/a.root", "analysis", "another", 0, 10),
         Partition("zjets", "/a.root", "analysis", "uuid", 1, 10),
         Partition("zjets", "/a.root", "analysis", "uuid", 0, 11),
+        Partition("zjets", "/a.root", "analysis", "uuid", 0, 10, "written again"),
     ]
-    assert len({partition.key, *(other.key for other in others)}) == 6
+    assert len({partition.key, *(other.key for other in others)}) == 7

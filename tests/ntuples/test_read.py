@@ -13,7 +13,8 @@ import uproot
 from distributed import Client, LocalCluster
 
 from tailshard.errors import ClusterError, InputError, ProcessingError
-from tailshard.ntuples.fileset import Partition, inspect, partitions, reason
+from tailshard.ntuples.fileset import Partition, partitions
+from tailshard.ntuples.inspection import inspect, reason
 from tailshard.ntuples.read import map_partitions, open_partitions, results
 
 # Functions for the workers are made by functions: so they travel by value, since a worker cannot

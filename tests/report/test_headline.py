@@ -96,6 +96,10 @@ def test_quarantine_is_mentioned_only_if_something_is_in_it(findings) -> None:
     assert "could not be read" not in said(changed(findings, quarantine=[]))
 
 
+def test_a_warning_of_the_store_is_repeated(findings) -> None:
+    assert "The yield is too small." in said(changed(findings, warnings=["The yield is too small."]))
+
+
 def test_a_search_without_signal_and_data_says_so(poor_findings) -> None:
     words = said(poor_findings)
     assert "No signal sample is named, so no AUC and no significance is quoted." in words

@@ -98,3 +98,16 @@ def test_provenance_has_a_row_for_each_fact() -> None:
         ["stages, train", "key k"],
         ["stages, train, more", "a 1"],
     ]
+
+
+def test_a_region_that_the_simulation_is_too_small_for_is_marked(findings) -> None:
+    regions = [dict(region) for region in findings.summary["regions"]]
+    regions[-1] |= {"simulation_ends": ["zjets"], "quotable": False}
+    yields = regions[-1]["yields"]
+    regions[-1]["yields"] = {**yields, "zjets": {**yields["zjets"], "raw": 0, "upper_limit": 4.6}}
+    table = tables.regions(dataclasses.replace(findings, summary={**findings.summary, "regions": regions}))
+    assert table.header[-1] == "Limited by simulation"
+    assert table.rows[0][-1] == NOTHING
+    assert table.rows[-1][-1] == (
+        "no event of zjets is left (< 4.6); too little background to quote a significance"
+    )

@@ -1,6 +1,16 @@
 import pytest
 
-from tailshard.report.wording import NOTHING, count, listed, measured, number, observed, percent, plural
+from tailshard.report.wording import (
+    NOTHING,
+    candidates_in_words,
+    count,
+    listed,
+    measured,
+    number,
+    observed,
+    percent,
+    plural,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +71,9 @@ def test_words_are_joined_as_in_a_sentence() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert [plural(1, "worker"), plural(2, "worker")] == ["1 worker", "2 workers"]
+
+
+def test_candidates_are_named_by_their_share_unless_a_limit_left_some_out() -> None:
+    facts = {"count": 100, "fraction": 0.01, "limited": False}
+    assert candidates_in_words(facts) == "the most anomalous 1 % of the data, 100 events"
+    assert "maximum_candidates allows no more" in candidates_in_words({**facts, "limited": True})

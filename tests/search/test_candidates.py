@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailshard.search.candidates import (
+    add_candidates,
     best,
     lower_bound,
     number_of_candidates,
@@ -24,10 +25,23 @@ def table(searched) -> pa.Table:
 
 @pytest.mark.parametrize(
     ("events", "fraction", "expected"),
-    [(0, 0.01, 0), (1, 0.01, 1), (49, 0.01, 1), (700, 0.01, 7), (296, 0.1, 30), (3, 0.999, 3)],
+    [
+        *((0, 0.01, 0), (1, 0.01, 1), (49, 0.01, 1), (700, 0.01, 7), (296, 0.1, 30), (3, 0.999, 3)),
+        (10**9, 0.01, 1000),
+    ],
 )
-def test_the_share_is_rounded_and_holds_at_least_one_event(events, fraction, expected) -> None:
-    assert number_of_candidates(events, fraction) == expected
+def test_the_share_is_rounded_and_bounded_and_holds_at_least_one_event(events, fraction, expected) -> None:
+    assert number_of_candidates(events, fraction, 1000) == expected
+
+
+def test_no_addition_holds_more_rows_than_are_wanted() -> None:
+    columns = ("error", "run", "event_number", "entry", "dataset", "file")
+    parts = [
+        pa.table({name: [str(row)] if name in columns[4:] else [row] for name in columns}) for row in range(9)
+    ]
+    kept = add_candidates([add_candidates(parts[:5], 3), add_candidates(parts[5:], 3)], 3)
+    assert add_candidates(parts[:5], 3).num_rows == 3
+    assert kept["error"].to_pylist() == [8, 7, 6]
 
 
 def test_candidates_are_exactly_the_most_anomalous_data_events(table, searched) -> None:
@@ -112,10 +126,11 @@ def test_enough_events_lie_above_the_bound_and_few_more(errors, data) -> None:
 def test_workers_send_only_rows_above_the_bound(searched) -> None:
     slot = searched.catalog.slots_of("data")[0]
     arguments = (searched.store, searched.catalog.geometry, slot)
-    sent = slot_candidates(-0.8, ["met"], *arguments)
+    sent = slot_candidates(-0.8, 1000, ["met"], *arguments)
     assert 0 < sent.num_rows < 256
     assert min(sent["log10_error"].to_pylist()) >= -0.8
-    assert slot_candidates(np.inf, ["met"], *arguments).num_rows == 0
+    assert slot_candidates(np.inf, 1000, ["met"], *arguments).num_rows == 0
+    assert slot_candidates(-0.8, 5, ["met"], *arguments).to_pylist() == best(sent, 5).to_pylist()
 
 
 def test_without_a_table_older_files_go(tmp_path, table) -> None:

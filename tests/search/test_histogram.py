@@ -213,3 +213,13 @@ def test_results_are_the_same_bytes_for_one_and_two_worker_processes(small, tmp_
 
 def _bytes_below(folder: Path) -> dict[Path, bytes]:
     return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_limit_on_the_candidates_keeps_the_best(searched, small, client, tmp_path) -> None:
+    report = {"candidate_fraction": 0.1, "maximum_candidates": 7}
+    pipeline = small.pipeline(small.channels, report=report)
+    assert histogram(pipeline, searched.store, tmp_path, client).candidates == 7
+    facts = json.loads((tmp_path / "summary.json").read_text())["candidates"]
+    everything = json.loads((searched.results / "summary.json").read_text())["candidates"]
+    assert (facts["count"], facts["limited"], everything["limited"]) == (7, True, False)
+    assert facts["smallest_error"] > everything["smallest_error"]

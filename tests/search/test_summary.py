@@ -97,6 +97,7 @@ class _Region:
 
 class _Catalog:
     quarantine = ()
+    warnings = ()
     scales: dict[str, float] = {}  # noqa: RUF012 - stands for a catalog's, which is frozen
 
     def cutflow(self, channel: str) -> tuple[()]:
@@ -118,6 +119,34 @@ def test_channels_without_any_event_give_zeros_and_nulls(small) -> None:
     assert summary["regions"][0]["data"] is None
     assert summary["regions"][0]["signals"]["resonance"]["efficiency"] is None
     assert "NaN" not in text
+
+
+def test_a_channel_without_a_test_event_in_a_region_has_an_upper_limit_and_the_floor_holds(small) -> None:
+    pipeline = small.pipeline(
+        {"zjets": "background", "ttbar": "background", "resonance": "signal"},
+        regions={"minimum_background": 30},
+    )
+    filled = histograms([INCLUSIVE])
+    for split in ("training", "test"):
+        filled["error_fine"].fill(channel="zjets", split=split, error=[0, 0, 0], weight=[0.5, 0.5, 2])
+    filled["error"].fill(channel="ttbar", split="test", region=INCLUSIVE, error=[0, 0], weight=2)
+    for _ in range(2):
+        filled["events"].fill(channel="ttbar", split="test", region=INCLUSIVE)
+    filled["error"].fill(channel="resonance", split="test", region=INCLUSIVE, error=[0], weight=1)
+    region = summarise(pipeline, _Catalog(), filled, [_Region()], None, {})["regions"][0]
+    assert region["background"]["value"] == 5 * 4
+    assert region["quotable"] is False
+    assert region["signals"]["resonance"]["asimov"] is None
+    assert region["simulation_ends"] == ["zjets"]
+    # No event at 68.27 %: 1.148, each of mean weight (0.25 + 0.25 + 4) / 3, scaled to all splits.
+    assert region["yields"]["zjets"]["upper_limit"] == pytest.approx(1.1479 * 1.5 * 5, rel=1e-4)
+    assert region["yields"]["ttbar"]["upper_limit"] is None
+    lower = pipeline.model_copy(
+        update={"regions": pipeline.regions.model_copy(update={"minimum_background": 20})}
+    )
+    region = summarise(lower, _Catalog(), filled, [_Region()], None, {})["regions"][0]
+    assert region["quotable"] is True
+    assert region["signals"]["resonance"]["asimov"] > 0
 
 
 def test_what_json_cannot_hold_becomes_null() -> None:

@@ -174,5 +174,6 @@ def test_file_is_readable_json_without_times(tmp_path, catalog):
         "slots",
         "quarantine",
         "scales",
+        "warnings",
         "provenance",
     }

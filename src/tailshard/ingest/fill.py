@@ -4,6 +4,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config import Dataset, Pipeline
 from ..events.corrections import correction_factor
@@ -82,6 +83,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
         sample=sample,
         url=partition.url,
         uuid=partition.uuid,
+        content=partition.content,
         tree=partition.tree,
         start=partition.start,
         stop=partition.stop,
@@ -90,5 +92,11 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
         sum_of_weights=summary.sum_of_weights,
         sum_of_squared_weights=summary.sum_of_squared_weights,
         cutflow=tuple(CutflowStep(*step) for step in cutflow),
+        runs=_runs(run) if dataset.kind == "data" else (),
         selected=sum(summary.rows),
     )
+
+
+def _runs(run: NDArray[np.uint64]) -> tuple[tuple[int, int], ...]:
+    numbers, counts = np.unique(run, return_counts=True)
+    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))

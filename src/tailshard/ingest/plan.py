@@ -16,6 +16,7 @@ from ..progress import Progress, silent
 from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
 from ..store.layout import Geometry, assign_slots, events_group
 from ..store.write import clear_slot, create_arrays
+from .damage import damaged_slots
 from .survey import SurveyedDataset, configuration, meaning_of, survey
 
 
@@ -71,6 +72,7 @@ def prepare(
             write_catalog(store, old := old.without(channel.name))
             shutil.rmtree(events_group(store) / channel.name, ignore_errors=True)
 
+    damaged = damaged_slots(store, old)
     kept: list[Slot] = []
     tasks: list[SlotTask] = []
     to_clear: list[tuple[str, int]] = []
@@ -89,7 +91,7 @@ def prepare(
         to_clear += [(name, index) for index in assignment.freed]
         lengths[name] = 1 + max((*assignment.indices, *existing), default=-1)
         for index, (partition, key) in zip(assignment.indices, of_channel, strict=True):
-            if index in existing and existing[index].key == key:
+            if index in existing and existing[index].key == key and (name, index) not in damaged:
                 kept.append(existing[index].model_copy(update={"url": partition.url}))
             else:
                 tasks.append(SlotTask(partition, index, key))
@@ -111,7 +113,9 @@ def _read_before(pipeline: Pipeline, each: SurveyedDataset, slots: Iterable[Slot
     lost = {row.url for row in each.quarantine}
     for slot in slots:
         if slot.dataset == each.dataset.identity and slot.url in lost:
-            partition = Partition(slot.dataset, slot.url, slot.tree, slot.uuid, slot.start, slot.stop)
+            partition = Partition(
+                slot.dataset, slot.url, slot.tree, slot.uuid, slot.start, slot.stop, slot.content
+            )
             if _slot_key(pipeline, each.dataset, partition) == slot.key:
                 yield partition
 

@@ -1,7 +1,6 @@
 """The stage: survey the files, plan the slots, fill them on the workers, keep the catalog true."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
-from ..ntuples import fileset, read
+from ..ntuples import read
 from ..ntuples.dialects import dialect
+from ..ntuples.inspection import reason
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Quarantined, Slot, write_catalog
 from .fill import fill_slot
+from .normalisation import normalisation
 from .plan import SlotTask, prepare
-from .survey import SurveyedDataset, survey
+from .repeats import find_repeats, warning_of
+from .survey import survey
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,6 +48,7 @@ class IngestResult:
             "yields": {channel.name: catalog.sum_of_weights(channel.name) for channel in catalog.channels},
             "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
             "scales": catalog.scales,
+            "warnings": list(catalog.warnings),
         }
 
 
@@ -65,7 +68,7 @@ def ingest(
     progress
         Told of files opened and slots filled.
     strict
-        Fail where an input would go into quarantine.
+        Fail where an input would go into quarantine, or data events would count twice.
 
     Raises
     ------
@@ -73,7 +76,8 @@ def ingest(
         The pipeline names something that does not exist.
     InputError
         Nothing can be read of a channel to learn from or of a data set that the store holds, or
-        something cannot be read and `strict` forbids it. The store stays as it was.
+        something cannot be read and `strict` forbids it; the store stays as it was. Two data sets name
+        one file, or `strict` and data events are there more than once.
     WorkdirError
         The store holds the data sets of another pipeline.
     ProcessingError
@@ -122,10 +126,14 @@ def ingest(
         slots=(*catalog.slots, *slots),
         quarantine=sorted(quarantine, key=lambda row: (row.dataset, row.url, row.start or 0)),
     )
-    catalog = catalog.changed(scales=_scales(surveyed, catalog))
+    scales, warnings = normalisation(surveyed, catalog.slots)
+    repeated = tuple(warning_of(find_repeats(store, catalog, client, progress)))
+    catalog = catalog.changed(scales=scales, warnings=(*warnings, *repeated))
     write_catalog(store, catalog)
     if strict and quarantine:
         _refuse(quarantine)
+    if strict and repeated:
+        raise InputError(f"--strict forbids events that count twice. {repeated[0]}")
     return IngestResult(catalog, len(slots), kept, freed)
 
 
@@ -139,45 +147,10 @@ def _failed(task: SlotTask, error: Exception) -> Quarantined:
     return Quarantined(
         dataset=task.partition.dataset,
         url=task.partition.url,
-        reason=fileset.reason(error),
+        reason=reason(error),
         start=task.partition.start,
         stop=task.partition.stop,
     )
-
-
-def _scales(surveyed: Sequence[SurveyedDataset], catalog: Catalog) -> dict[str, float]:
-    """Factor on the weights of each simulated sample that makes up for what could not be read.
-
-    The sum of generator weights counts the whole sample, so the part that was read stands for all of
-    it: by entries where partitions failed, and by number of files where whole files are lost. A lost
-    file can only be made up for in a data set whose files are all one sample: what it held is not
-    known otherwise. Patterns without a match, copies and empty files lose nothing, and data is never
-    scaled.
-    """
-    scales = {}
-    for each in surveyed:
-        slots = [slot for slot in catalog.slots if slot.dataset == each.dataset.identity]
-        if each.dataset.kind == "data" or not slots:
-            continue
-        entries = {file.url: file.entries for file in each.files}
-        read_entries: Counter[str] = Counter()
-        for slot in slots:
-            read_entries[slot.url] += slot.stop - slot.start
-        lost = sum(
-            row.is_file and not row.harmless and row.url not in read_entries for row in each.quarantine
-        )
-        samples = {slot.sample for slot in slots}
-        for sample in sorted(samples):
-            urls = {slot.url for slot in slots if slot.sample == sample}
-            found = sum(read_entries[url] for url in urls)
-            if len(samples) == 1:
-                urls |= entries.keys()
-            scale = sum(entries.get(url, read_entries[url]) for url in urls) / found
-            if lost and len(samples) == 1:
-                scale *= (len(urls) + lost) / len(urls)
-            if scale != 1:
-                scales[sample] = scale
-    return scales
 
 
 def _rows(quarantine: Iterable[Quarantined]) -> str:

@@ -18,6 +18,7 @@ from ..ntuples import fileset
 from ..ntuples.canonical import Dialect
 from ..ntuples.dialects import DIALECTS, dialect
 from ..ntuples.fileset import FileInfo, Partition
+from ..ntuples.inspection import inspect
 from ..progress import Progress, silent
 from ..registry import resolve, source_of
 from ..store.catalog import Quarantined
@@ -148,7 +149,7 @@ def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = sil
     ConfigError
         A dialect or selection does not exist, or does not fit the other.
     InputError
-        Two data sets name one file.
+        Two data sets name one file, or copies of it.
     """
     check_names(pipeline)
     expanded = [_expand(pipeline, dataset) for dataset in pipeline.datasets]
@@ -159,7 +160,7 @@ def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = sil
         branches = its_dialect.branches(dataset.kind, pipeline.selection)
         arguments += [(url, dataset.tree or its_dialect.tree, branches, dataset.identity) for url in urls]
     inspected = []
-    for number, answer in enumerate(map_(fileset.inspect, arguments), start=1):
+    for number, answer in enumerate(map_(inspect, arguments), start=1):
         inspected.append(answer)
         progress("open files", number, len(arguments))
     answers = iter(inspected)
@@ -175,6 +176,7 @@ def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = sil
         surveyed.append(
             SurveyedDataset(dataset, tuple(files), (*unmatched, *bad, *copies), tuple(partitions))
         )
+    _refuse_shared_copies(surveyed)
     return surveyed
 
 
@@ -192,3 +194,16 @@ def _refuse_shared_files(pipeline: Pipeline, urls: Sequence[Sequence[str]]) -> N
                     "its events would count twice; narrow one of the patterns"
                 )
             owner[url] = dataset.identity
+
+
+def _refuse_shared_copies(surveyed: Sequence[SurveyedDataset]) -> None:
+    owner: dict[tuple[str, str], tuple[str, str]] = {}
+    for each in surveyed:
+        tree = each.dataset.tree or dialect(each.dataset.dialect).tree
+        for file in each.files:
+            url, name = owner.setdefault((file.uuid, tree), (file.url, each.dataset.identity))
+            if url != file.url:
+                raise InputError(
+                    f"{url} of the dataset '{name}' and {file.url} of '{each.dataset.identity}' are copies "
+                    f"of one file (both have UUID {file.uuid}): its events would count twice; leave one out"
+                )

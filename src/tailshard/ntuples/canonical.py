@@ -55,6 +55,9 @@ from ..events.triggers import chains_in_force
 from ..events.weights import require_normalisation
 from .columns import Column, Columns, flag, product
 
+LARGEST_ENERGY = 1e6
+"""GeV; more than any collider has, and far less than what overflows a matrix."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -164,7 +167,8 @@ class Dialect:
         ConfigError
             The selection asks for something that this release does not store.
         InputError
-            A branch is missing, or the run numbers are not those of the declared kind.
+            A branch is missing, the run numbers are not those of the declared kind, or a momentum is no
+            finite number that a collision can give; it names branch and event.
         """
         if missing := set(self.branches(kind, selection)) - set(branches.fields):
             raise InputError(f"{self.name} ntuple without the branch {', '.join(sorted(missing))}")
@@ -179,7 +183,9 @@ class Dialect:
         fields = make(groups.pop("events"))
         self._refuse_wrong_kind(fields["run"], kind)
         fields |= {name: ak.zip(make(columns)) for name, columns in groups.items() if columns}
-        return ak.zip(fields, depth_limit=1)
+        events = ak.zip(fields, depth_limit=1)
+        self._refuse_impossible_momenta(events)
+        return events
 
     def _groups(self, kind: Kind, selection: Selection) -> dict[str, Columns]:
         asked = event_cuts(selection)
@@ -285,6 +291,28 @@ class Dialect:
             yield "passes_overlap"
         if selection.jets.pile_up_rejection:
             yield "passes_vertex" if selection.jets.minimum_jvt is None else "jvt"
+
+    def _refuse_impossible_momenta(self, events: ak.Array) -> None:
+        """Refuse what a selection would pass over in silence, and what a matrix cannot hold."""
+        momenta: list[tuple[ak.Array, Columns, tuple[str, ...]]]
+        momenta = [(events, self.event, ("met", "met_phi"))]
+        for objects, columns in (("leptons", self.leptons), ("jets", self.jets)):
+            if objects in events.fields:
+                momenta.append((events[objects], columns, ("pt", "eta", "phi", "energy")))
+        for records, columns, names in momenta:
+            for name in names:
+                values = records[name]
+                largest = LARGEST_ENERGY if name in ("met", "pt", "energy") else np.inf
+                bad = ~(abs(values) < largest)
+                per_event = ak.to_numpy(ak.any(bad, axis=1) if bad.ndim > 1 else bad)
+                if (places := np.flatnonzero(per_event)).size:
+                    first = places[0]
+                    value = values[first] if values.ndim == 1 else values[first][bad[first]][0]
+                    raise InputError(
+                        f"{places.size} of {len(events)} events have an impossible '{name}' (branch "
+                        f"{', '.join(columns[name].branches)}); the first is that of run "
+                        f"{events.run[first]}, event {events.event[first]}: {value}. Is the file damaged?"
+                    )
 
     def _refuse_wrong_kind(self, run: ak.Array, kind: Kind) -> None:
         runs = ak.to_numpy(run)

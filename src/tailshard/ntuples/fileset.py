@@ -3,36 +3,28 @@
 ::
 
     expand      patterns, URLs           -> URLs
-    inspect     a URL                    -> what the file is, or why it cannot be used
+    inspect     a URL                    -> what the file is, or why it cannot be used (`inspection`)
     partitions  files that can be used   -> entry ranges, a pure function of the file set
 
 A file that cannot be used is a row of the quarantine with a plain reason, never an exception: one bad
-file must not stop thousands of good ones. `inspect` runs inside Dask workers.
+file must not stop thousands of good ones.
 """
 
 import glob
 import os
-import time
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import fsspec
-import uproot
 
 from ..config import content_hash
-from ..errors import InputError, TailshardError
+from ..errors import InputError
 
 # What to install for an address whose scheme needs a package of its own.
 _EXTRAS = {"root": "xrootd", "s3": "s3"}
-
-# Bytes that ROOT sets aside for the header of a file.
-_HEADER = 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,10 @@ class FileInfo:
     uuid: str
     """Identity that ROOT gave the file when it was written."""
     entries: int
+    tree_bytes: int = 0
+    """Compressed bytes of the entries."""
+    content: str = ""
+    """Changes when the file is written to again, which leaves its UUID as it is."""
     tree: str = ""
     """Name of the tree where only a pattern of it was given."""
 
@@ -64,6 +60,8 @@ class Quarantined:
     """No event is lost by it: an empty tree, or a copy of another file."""
     is_file: bool = True
     """False for a pattern that no file matches."""
+    size: int | None = None
+    """Bytes of the whole file, where it is a ROOT file that is cut short, damaged or out of reach."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,13 @@ class Partition:
     uuid: str
     start: int
     stop: int
+    content: str = ""
+    """As in `FileInfo`."""
 
     @property
     def key(self) -> str:
         """Content hash; the same wherever the file lies."""
-        return content_hash(self.dataset, self.tree, self.uuid, self.start, self.stop)
+        return content_hash(self.dataset, self.tree, self.uuid, self.start, self.stop, self.content)
 
 
 # -- patterns to URLs ----------------------------------------------------------------------------------
@@ -115,7 +115,8 @@ def expand(
     Raises
     ------
     InputError
-        The scheme of a URL is unknown or needs a package that is not installed.
+        The scheme of a URL is unknown or needs a package that is not installed, or ``~name`` is nobody's
+        home.
     """
     absolute = [pattern for pattern in patterns if _is_absolute(pattern)]
     relative = [pattern for pattern in patterns if not _is_absolute(pattern)]
@@ -146,18 +147,30 @@ def _join(root: str, pattern: str) -> str:
 def _matches(pattern: str) -> list[str]:
     pattern = pattern.removeprefix("file://")
     if "://" not in pattern:
-        path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
+        try:
+            path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
+        except RuntimeError as error:
+            raise InputError(
+                f"{pattern}: there is no user of that name on this machine; write the whole path"
+            ) from error
         if not glob.has_magic(path):
             return [path]
         return glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob would find hidden files too
     # Only '*' is a wildcard here: '?' and '[' are legal in a URL.
-    filesystem, path = _filesystem(pattern)
+    filesystem, path = filesystem_of(pattern)
     if "*" not in pattern:
         return [pattern]
     return [filesystem.unstrip_protocol(match) for match in filesystem.glob(path)]
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """Give the fsspec file system of a URL, and the path in it.
+
+    Raises
+    ------
+    InputError
+        The scheme is unknown or needs a package that is not installed.
+    """
     scheme, _, _ = url.partition("://")
     try:
         filesystem, path = fsspec.url_to_fs(url)
@@ -173,134 +186,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-# -- files ---------------------------------------------------------------------------------------------
-
-
-def inspect(
-    url: str, tree: str, branches: Iterable[str], dataset: str, attempts: int = 3, pause: float = 0.5
-) -> FileInfo | Quarantined:
-    """Open a file and see whether it can be used.
-
-    Parameters
-    ----------
-    url
-        Path or URL of a ROOT file.
-    tree, branches
-        What it must hold; `tree` may be a pattern that one tree of the file fits.
-    dataset
-        Name for the quarantine.
-    attempts
-        How often to try where trying again can help: the network, not the file.
-    pause
-        Seconds before the second attempt; doubles with every further one.
-    """
-    for attempt in range(1, attempts + 1):
-        try:
-            file = _look(url, tree, branches)
-            if file.entries:
-                return file
-            return Quarantined(dataset, url, f"tree '{tree}' has no entries", harmless=True)
-        except Exception as error:  # noqa: BLE001 - a broken file can fail anywhere in the ROOT reader
-            if attempt == attempts or not _passes(error):
-                tried = f" (tried {attempt} times)" if attempt > 1 else ""
-                return Quarantined(dataset, url, reason(error) + tried)
-        time.sleep(pause * 2 ** (attempt - 1))
-    raise ValueError(f"attempts must be at least 1, found {attempts}")
-
-
-def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
-    filesystem, path = _filesystem(url)
-    facts = filesystem.info(path)
-    size = facts["size"]
-    if facts["type"] == "directory":
-        raise InputError("is a folder, not a file; name the files in it, for example with *.root")
-    if size == 0:
-        raise InputError("is empty: 0 bytes")
-    if (magic := filesystem.cat_file(path, start=0, end=4)) != b"root":
-        raise InputError(f"is not a ROOT file: it begins with {magic!r}")
-    if size is not None and size < _HEADER:
-        raise InputError(f"is truncated: {size} bytes, less than the header of a ROOT file")
-    # The header is read before anything else, because the rest of a truncated file may fail anyhow.
-    with uproot.reading.ReadOnlyFile(url) as file:
-        if size is not None and size < file.fEND:
-            raise InputError(f"is truncated: {size:,} bytes of {file.fEND:,}")
-        directory = file.root_directory
-        pattern, tree = tree, _named(tree, directory)
-        if tree not in directory:
-            raise InputError(f"has no tree '{tree}'; it holds {_listed(directory.keys(cycle=False))}")
-        found = directory[tree]
-        if not hasattr(found, "num_entries"):
-            raise InputError(f"'{tree}' is a {found.classname}, not a tree")
-        if missing := sorted(set(branches) - set(found.keys(full_paths=False))):
-            raise InputError(f"tree '{tree}' has no {_plural('branch', 'branches', missing)}")
-        return FileInfo(url, size, str(file.uuid), int(found.num_entries), tree if tree != pattern else "")
-
-
-def _named(pattern: str, directory: Any) -> str:
-    """Find the one tree of a file whose name fits a pattern; a name stands for itself."""
-    if not glob.has_magic(pattern):
-        return pattern
-    trees = dict.fromkeys(
-        key for key, kind in directory.classnames(cycle=False).items() if kind in ("TTree", "ROOT::RNTuple")
-    )
-    fitting: list[str] = [name for name in trees if fnmatchcase(name, pattern)]
-    if len(fitting) != 1:
-        raise InputError(
-            f"has {len(fitting) or 'no'} trees that fit '{pattern}' where one is needed; it holds "
-            f"{_listed(list(trees))}; set the dataset's tree"
-        )
-    return fitting[0]
-
-
-def _plural(one: str, many: str, names: Sequence[str]) -> str:
-    return f"{one if len(names) == 1 else many} {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:8])
-    return (shown or "nothing") + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Look behind fsspec, which says "not found" whatever a web server answers."""
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and cause is not None and getattr(cause, "status", None) != 404:
-        return _cause(cause)
-    return error
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether the fault may be gone at the next attempt."""
-    error = _cause(error)
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
-        return False
-    if isinstance(error, OSError):
-        return True
-    # aiohttp's own errors are no OSErrors; a status below 500 is the server's last word.
-    status = getattr(error, "status", 500)
-    return type(error).__module__.startswith("aiohttp") and isinstance(status, int) and status >= 500
-
-
-_REASONS: Mapping[type[Exception], str] = {
-    TailshardError: "{error}",
-    FileNotFoundError: "does not exist",
-    PermissionError: "may not be read: permission denied",
-    TimeoutError: "the server did not answer in time",
-    zlib.error: "is damaged: a compressed block cannot be unpacked ({error})",
-    uproot.KeyInFileError: "has no '{error.key}'",
-    # uproot compares types without a word.
-    AssertionError: "a branch seems to have another type than in the first file of the dataset",
-}
-
-
-def reason(error: BaseException) -> str:
-    """Say in plain words why a file or a part of it could not be read."""
-    error = _cause(error)
-    plain = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), None)
-    if plain is None:
-        message = shorten(str(error), 240, placeholder=" ...") or "no message"
-        return f"cannot be read: {type(error).__name__}: {message}"
-    return plain.format(error=error)
+# -- copies and partitions -------------------------------------------------------------------------------
 
 
 def distinct(files: Sequence[FileInfo], dataset: str) -> tuple[list[FileInfo], list[Quarantined]]:
@@ -315,9 +201,6 @@ def distinct(files: Sequence[FileInfo], dataset: str) -> tuple[list[FileInfo], l
     return list(first.values()), copies
 
 
-# -- partitions ----------------------------------------------------------------------------------------
-
-
 def partitions(files: Iterable[FileInfo], dataset: str, tree: str, slot: int) -> list[Partition]:
     """Cut files into near-equal entry ranges of at most `slot` entries, in order of URL and entry.
 
@@ -328,5 +211,8 @@ def partitions(files: Iterable[FileInfo], dataset: str, tree: str, slot: int) ->
         pieces = -(-file.entries // slot)
         edges = [file.entries * piece // pieces for piece in range(pieces + 1)] if pieces else [0]
         name = file.tree or tree
-        cut += [Partition(dataset, file.url, name, file.uuid, start, stop) for start, stop in pairwise(edges)]
+        cut += [
+            Partition(dataset, file.url, name, file.uuid, start, stop, file.content)
+            for start, stop in pairwise(edges)
+        ]
     return cut

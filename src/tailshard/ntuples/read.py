@@ -25,7 +25,8 @@ from dask_awkward.lib.io.io import from_map
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed, futures_of
 
 from ..errors import ClusterError, InputError, ProcessingError, TailshardError
-from .fileset import Partition, reason
+from .fileset import Partition
+from .inspection import reason
 
 
 def open_partitions(partitions: Sequence[Partition], branches: Sequence[str]) -> dak.Array:
@@ -147,7 +148,7 @@ def results(
     record
         What the function returned, or the exception: a `ProcessingError` where the function is at
         fault, a `TailshardError` that it raised, a `ClusterError` where the workers died of it, or
-        whatever the reading of the partition met (`fileset.reason` says it in plain words). The other
+        whatever the reading of the partition met (`inspection.reason` says it in plain words). The other
         partitions go on.
 
     Raises

@@ -8,7 +8,7 @@ from ..search.filling import ERROR
 from ..search.regions import INCLUSIVE
 from .figures import region_label
 from .findings import Findings
-from .wording import listed, measured, number, observed, plural
+from .wording import candidates_in_words, listed, measured, number, observed, plural
 
 _BASELINES = {"met": "missing transverse momentum (MET)", "m_eff": "effective mass (m_eff)"}
 _AGREE = 2.0  # standard deviations within which two numbers are not called different
@@ -34,6 +34,7 @@ def _sentences(findings: Findings) -> Iterator[str]:
     yield from _data(findings)
     if rows := summary["quarantine"]:
         yield f"{plural(len(rows), 'input')} could not be read; see Quarantine."
+    yield from summary["warnings"]
 
 
 def _separation(signal: str, auc: Mapping[str, Any]) -> Iterator[str]:
@@ -116,7 +117,4 @@ def _data(findings: Findings) -> Iterator[str]:
             "says nothing about new physics."
         )
     if candidates is not None:
-        yield (
-            f"Listed as candidates: the most anomalous {100 * candidates['fraction']:g} % of the data, "
-            f"{plural(candidates['count'], 'event')}."
-        )
+        yield f"Listed as candidates: {candidates_in_words(candidates)}."

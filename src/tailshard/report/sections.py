@@ -10,7 +10,7 @@ from ..search.filling import ERROR
 from . import figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .findings import Findings
-from .wording import plural
+from .wording import candidates_in_words
 
 _NO_DATA = "There is no data in this pipeline"
 _NO_SIGNAL = "No signal sample is named in this pipeline, so there is nothing to show here."
@@ -81,9 +81,12 @@ def _errors(findings: Findings) -> Iterator[Block]:
 
 
 def _regions(findings: Findings) -> Iterator[Block]:
+    floor = findings.pipeline.regions.minimum_background
     yield Text(
         "Regions are defined on the background's validation events, without regard to signal or data, and "
-        "they overlap. Yields are those of the test events."
+        "they overlap. Yields are those of the test events. A background of which no simulated event is left "
+        "is not known to be absent: in brackets, what its yield is below at 68 % confidence. No "
+        f"significance is quoted below {floor:g} expected background events."
     )
     yield tables.regions(findings)
     for signal in findings.summary["signals"]:
@@ -166,8 +169,7 @@ def _candidates(findings: Findings) -> Iterator[Block]:
         return
     rows = table.slice(0, tables.CANDIDATES_SHOWN).to_pylist()
     yield Text(
-        f"The {100 * facts['fraction']:g} % of the data with the largest errors, "
-        f"{plural(facts['count'], 'event')}, are in candidates.parquet and candidates.csv with identity, "
+        f"In candidates.parquet and candidates.csv are {candidates_in_words(facts)}, with identity, "
         f"kinematics and error; the first {len(rows)} are below. That the network cannot reconstruct an "
         "event has instrumental causes more often than new physics."
     )
@@ -180,10 +182,14 @@ def _quarantine(findings: Findings) -> Iterator[Block]:
     if not findings.summary["quarantine"]:
         yield Note("Every input was read.")
         return
-    yield Text("These inputs were left out; normalisations count only what was read.")
+    yield Text("These inputs, or the entries named of them, were left out.")
     yield tables.quarantine(findings)
     for sample, scale in findings.summary["scales"].items():
         yield Text(f"The weights of {sample} were multiplied by {scale:.4g} to make up for it.")
+    if not findings.summary["scales"]:
+        yield Text("No weight was changed on their account.")
+    for warning in findings.summary["warnings"]:
+        yield Note(warning)
 
 
 def _provenance(findings: Findings, provenance: Mapping[str, Any]) -> Iterator[Block]:

@@ -72,6 +72,8 @@ def regions(findings: Findings) -> Table:
     """List thresholds, background and data of every region."""
     found = findings.summary["regions"]
     has_data = found[0]["data"] is not None
+    limits = [_limits(region) for region in found]
+    limited = any(limits)
     rows = [
         [
             region_label(region["name"]),
@@ -79,13 +81,28 @@ def regions(findings: Findings) -> Table:
             number(region["threshold"], 4),
             _pair(region["background"]),
             *([observed(region["data"])] if has_data else []),
+            *([limit or NOTHING] if limited else []),
         ]
-        for region in found
+        for region, limit in zip(found, limits, strict=True)
     ]
     pipeline = findings.pipeline
     recorded = "" if findings.to_data == 1 else f" ({pipeline.data_luminosity:.4g} fb⁻¹)"
     header = ["Region", "Rule", "log10(error) from", "Background", *([f"Data{recorded}"] if has_data else [])]
+    header += ["Limited by simulation"] if limited else []
     return Table("Signal regions", header, rows, text_columns=2)
+
+
+def _limits(region: Mapping[str, Any]) -> str:
+    """Say where the simulation is too small for the background it gives."""
+    limits = []
+    for channel in region["simulation_ends"]:
+        limit = region["yields"][channel]["upper_limit"]
+        limits.append(
+            f"no event of {channel} is left" + ("" if limit is None else f" (< {number(limit, 2)})")
+        )
+    if not region["quotable"]:
+        limits.append("too little background to quote a significance")
+    return "; ".join(limits)
 
 
 def signal_in_regions(findings: Findings, signal: str) -> Table:

@@ -1,6 +1,8 @@
 """Numbers as a physicist writes them: rounded to their uncertainty, thousands parted, true minus signs."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 NOTHING = "–"
 """Stands for a number that does not exist."""
@@ -51,6 +53,14 @@ def percent(share: float | None, digits: int = 3) -> str:
 def plural(many: int, noun: str) -> str:
     """Count things: "1 worker", "2 workers"."""
     return f"{count(many)} {noun}{'' if many == 1 else 's'}"
+
+
+def candidates_in_words(facts: Mapping[str, Any]) -> str:
+    """Say which events are listed as candidates."""
+    count = plural(facts["count"], "event")
+    if facts["limited"]:
+        return f"the {count} of the data with the largest errors (report.maximum_candidates allows no more)"
+    return f"the most anomalous {100 * facts['fraction']:g} % of the data, {count}"
 
 
 def listed(words: list[str]) -> str:

@@ -1,8 +1,8 @@
 """The most anomalous data events, one row each.
 
 Workers send only rows that can be candidates: the spectrum of the error, already summed, tells above
-which error enough events lie. The driver sorts those and keeps the wanted number, so that the table is
-exact and nobody holds more than it.
+which error enough events lie. Every addition of two tables keeps the wanted number of rows, so that the
+result is exact and nobody holds more than a few times that number.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ _ORDER = [
 ]
 
 
-def number_of_candidates(events: int, fraction: float) -> int:
-    """Give the share of the data that is listed: rounded, and at least one event if there is any."""
-    return min(events, max(1, round(events * fraction)))
+def number_of_candidates(events: int, fraction: float, most: int) -> int:
+    """Give the share of the data that is listed: rounded, at least one event if any, at most `most`."""
+    return min(events, most, max(1, round(events * fraction)))
 
 
 def lower_bound(contents: NDArray[np.float64], edges: NDArray[np.float64], count: int) -> float:
@@ -49,9 +49,9 @@ def lower_bound(contents: NDArray[np.float64], edges: NDArray[np.float64], count
 
 
 def slot_candidates(
-    threshold: float, quantities: Sequence[str], store: Path, geometry: Geometry, slot: Slot
+    threshold: float, most: int, quantities: Sequence[str], store: Path, geometry: Geometry, slot: Slot
 ) -> pa.Table:
-    """Read the events of a slot whose log10 error is at or above a threshold.
+    """Read the events of a slot whose log10 error is at or above a threshold, the best `most` of them.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def slot_candidates(
     count = int(np.count_nonzero(chosen))
     splits = np.repeat(np.asarray(SPLITS), slot.rows)[chosen]
     columns = {name: column[chosen] for name, column in columns.items()}
-    return pa.table(
+    table = pa.table(
         {
             "channel": pa.array([slot.channel] * count, pa.string()),
             "dataset": pa.array([slot.dataset] * count, pa.string()),
@@ -83,11 +83,12 @@ def slot_candidates(
             **{name: pa.array(columns[name], from_pandas=True) for name in quantities},
         }
     )
+    return best(table, most)
 
 
-def add_candidates(parts: list[pa.Table]) -> pa.Table:
-    """Put tables one below the other."""
-    return pa.concat_tables(parts)
+def add_candidates(parts: list[pa.Table], count: int) -> pa.Table:
+    """Put tables one below the other, and keep the best `count` rows."""
+    return best(pa.concat_tables(parts), count)
 
 
 def best(table: pa.Table, count: int) -> pa.Table:

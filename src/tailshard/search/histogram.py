@@ -31,7 +31,6 @@ from ..store.layout import SPLITS, columns
 from ..store.read import open_channel
 from .candidates import (
     add_candidates,
-    best,
     lower_bound,
     number_of_candidates,
     slot_candidates,
@@ -129,7 +128,8 @@ def histogram(
     filled = {**observables, **spectra}
 
     provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
-    found = candidate_facts(table, pipeline.report.candidate_fraction)
+    data_events = sum(catalog.rows(channel) for channel in pipeline.channels_of("data"))
+    found = candidate_facts(table, pipeline.report.candidate_fraction, data_events)
     summary = summarise(pipeline, catalog, filled, regions, found, provenance)
     drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
     out.mkdir(parents=True, exist_ok=True)
@@ -164,13 +164,14 @@ def find_regions(pipeline: Pipeline, error_spectrum: Histogram) -> tuple[Region,
     return define_regions(contents, error_spectrum.axes[ERROR].edges, pipeline.regions)
 
 
-def candidate_facts(table: "pa.Table | None", fraction: float) -> dict[str, Any] | None:
+def candidate_facts(table: "pa.Table | None", fraction: float, events: int) -> dict[str, Any] | None:
     """Give the summary's line on the candidates."""
     if table is None:
         return None
     return {
         "count": table.num_rows,
         "fraction": fraction,
+        "limited": table.num_rows < number_of_candidates(events, fraction, events),
         "smallest_error": table["error"][-1].as_py(),
     }
 
@@ -186,17 +187,19 @@ def _candidates(
 ) -> "pa.Table | None":
     channels = pipeline.channels_of("data")
     count = number_of_candidates(
-        sum(catalog.rows(channel) for channel in channels), pipeline.report.candidate_fraction
+        sum(catalog.rows(channel) for channel in channels),
+        pipeline.report.candidate_fraction,
+        pipeline.report.maximum_candidates,
     )
     if count == 0:
         return None
     # Data has unit weights: its sums of weights are numbers of events.
     events = spectrum(error_spectrum, dict.fromkeys(channels, Quote(SPLITS, 1.0))).values
     threshold = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
-    function = partial(slot_candidates, threshold, quantities, store, catalog.geometry)
+    function = partial(slot_candidates, threshold, count, quantities, store, catalog.geometry)
     calls = {"data": [(slot,) for channel in channels for slot in catalog.slots_of(channel)]}
-    tables = reduce_slots(client, "collecting candidates", function, calls, add_candidates, progress)
-    return best(tables["data"], count)
+    add = partial(add_candidates, count=count)
+    return reduce_slots(client, "collecting candidates", function, calls, add, progress)["data"]
 
 
 # -- files -----------------------------------------------------------------------------------------

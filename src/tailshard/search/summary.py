@@ -14,14 +14,19 @@
         undefined            {observable: part of the yield for which the observable does not exist}
     quarantine               [{dataset, url, reason, ...}]: inputs that could not be read
     scales                   {sample: factor on its weights that makes up for them}
+    warnings                 [sentence]: what of these inputs makes the numbers below less than they seem
     regions                  [region], overlapping; "inclusive" first, which is every selected event
         name, rule           key in the histograms; the rule in words
         threshold            smallest log10 error (inclusive: null)
         background_efficiency   share of the background's validation weight, from which the threshold follows
-        yields.<channel>     {value, uncertainty, raw}: quoted yield, and how many events stand for it
+        yields.<channel>     {value, uncertainty, raw, upper_limit}: quoted yield, how many events stand for
+                             it, and, where simulation has none, what its yield is below (68.27 %)
         background           {value, uncertainty}: all background channels
+        simulation_ends      background channels of which no event is left
+        quotable             false where fewer than regions.minimum_background events are expected
         data                 observed events; null without data
-        signals.<signal>     {value, uncertainty, efficiency, s_over_sqrt_b, asimov, ...}: as `Significance`
+        signals.<signal>     {value, uncertainty, efficiency, s_over_sqrt_b, asimov, ...}: as `Significance`,
+                             null where the background is not quotable
     signals.<signal>         on the quoted splits, signal against all background
         auc.<score>          {value, uncertainty}; scores are "error" and the baselines "met", "m_eff"
         roc.<score>          {background_efficiency, signal_efficiency}: lists of one length
@@ -36,7 +41,8 @@
                              to its statistical uncertainty) in *validation* events
             quoted           {cut, ...}: what that cut gives in *test* events, which had no say in the choice;
                              both are null where no cut leaves enough background
-    candidates               {count, fraction, smallest_error}, null without data
+    candidates               {count, fraction, limited, smallest_error}, null without data; limited is
+                             true where report.maximum_candidates left events of that fraction out
     provenance               {pipeline, snapshot, model}: content hashes of what the numbers were made from
 
 **Which yields.** Simulation is quoted from the test split alone, divided by the *configured* test
@@ -45,6 +51,12 @@ that probability and the estimate is unbiased in every bin, also for negative we
 share of weight that happened to fall into the test split would add a ratio's bias and a pole. Signal and
 background are treated alike. Data was not learned from, so all of it counts; where a data channel was
 trained on, it is quoted like simulation.
+
+**No event left.** A simulated channel of which no event is left in a region is not known to be absent
+there: 0 +- 0 would say so. It is quoted as an upper limit at 68.27 % confidence: -ln(1 - 0.6827) = 1.148
+events (the Poisson limit for none seen; Particle Data Group, Review of Particle Physics, Statistics,
+"Poisson or binomial data"), each of the channel's mean weight sum(w^2) / sum(w), with which a sum of
+weights is Poisson distributed to good approximation (G. Bohm, G. Zech, arXiv:1309.1287).
 """
 
 import math
@@ -59,6 +71,9 @@ from ..store.layout import SPLITS
 from .filling import BASELINES, ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
 from .regions import Region
 from .significance import Significance, Spectrum, auc, best_cut, roc, significance, tails
+
+NONE_SEEN = -math.log(1 - math.erf(math.sqrt(0.5)))
+"""Upper limit on the mean of a Poisson distribution that gave no event, at 68.27 % confidence."""
 
 
 class Quote(NamedTuple):
@@ -136,7 +151,8 @@ def summarise(
         "channels": {channel: _channel(pipeline, catalog, histograms, quotes, channel) for channel in quotes},
         "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
         "scales": catalog.scales,
-        "regions": [_region(region, histograms, quotes, kinds) for region in regions],
+        "warnings": catalog.warnings,
+        "regions": [_region(pipeline, region, histograms, quotes, kinds) for region in regions],
         "signals": {
             signal: _signal(pipeline, histograms, regions, signal, kinds["background"])
             for signal in kinds["signal"]
@@ -189,6 +205,7 @@ def _channel(
 
 
 def _region(
+    pipeline: Pipeline,
     region: Region,
     histograms: Filled,
     quotes: Mapping[str, Quote],
@@ -205,7 +222,15 @@ def _region(
         counted = spectrum(histograms[EVENTS], {channel: Quote(quotes[channel].splits, 1.0)}, region.name)
         return int(counted.values)
 
+    def upper_limit(channel: str) -> float | None:
+        if pipeline.channels[channel] == "data" or raw(channel):
+            return None
+        every = spectrum(histograms[fine(ERROR)], {channel: Quote(SPLITS, quotes[channel].scale)})
+        value, variance = every.values.sum(), every.variances.sum()
+        return NONE_SEEN * variance / value if value > 0 else None
+
     background = expected(kinds["background"])
+    floor = pipeline.regions.minimum_background
 
     def signal(channel: str) -> dict[str, Any]:
         alone = _of(quotes, [channel])
@@ -214,7 +239,7 @@ def _region(
         return {
             **measured(alone),
             "efficiency": value.values / selected if selected > 0 else None,
-            **significance(value, background)._asdict(),
+            **significance(value, background, floor)._asdict(),
         }
 
     return {
@@ -222,8 +247,17 @@ def _region(
         "rule": region.rule,
         "threshold": region.threshold,
         "background_efficiency": region.background_efficiency,
-        "yields": {channel: {**measured(_of(quotes, [channel])), "raw": raw(channel)} for channel in quotes},
+        "yields": {
+            channel: {
+                **measured(_of(quotes, [channel])),
+                "raw": raw(channel),
+                "upper_limit": upper_limit(channel),
+            }
+            for channel in quotes
+        },
         "background": measured(kinds["background"]),
+        "simulation_ends": [channel for channel in kinds["background"] if not raw(channel)],
+        "quotable": bool(background.values > 0 and background.values >= floor),
         "data": expected(kinds["data"]).values if kinds["data"] else None,
         "signals": {channel: signal(channel) for channel in kinds["signal"]},
     }

@@ -43,6 +43,8 @@ class Slot(Part):
     """What the weights were normalised with, the data set where left out; `Catalog.scales` goes by it."""
     url: str
     uuid: str
+    content: str = ""
+    """What changes when the file is written to again under the same UUID."""
     tree: str
     start: int
     stop: int
@@ -56,6 +58,8 @@ class Slot(Part):
     sum_of_squared_weights: tuple[float, float, float]
     """By split, unscaled."""
     cutflow: tuple[CutflowStep, ...] = ()
+    runs: tuple[tuple[int, int], ...] = ()
+    """Runs and their rows, of collision data."""
     selected: int = Field(ge=0)
     """Events that passed the selection: the sum of the rows."""
 
@@ -90,6 +94,8 @@ class Catalog(Part):
     quarantine: tuple[Quarantined, ...] = ()
     scales: dict[str, float] = Field(default_factory=dict)
     """Sample -> factor on its weights that makes up for inputs in quarantine; 1 where left out."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of any number made from this store must know: a sentence each."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """What made the rows. No times and no host names: equal stores have equal catalogs."""
 
