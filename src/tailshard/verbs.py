@@ -127,14 +127,8 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     }
 
 
-def validate(
-    pipeline: Path | str,
-    *,
-    data_root: str | None = None,
-    overrides: Sequence[str] = (),
-    progress: Progress = silent,
-) -> Json:
-    """Check a pipeline file and the inputs it names.
+def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """Check a pipeline file and the inputs it names, and that the work directory is its own.
 
     Raises
     ------
@@ -143,14 +137,14 @@ def validate(
     """
     from .ingest.plan import plan
 
-    loaded = load(pipeline, overrides, data_root)
-    result = plan(loaded, progress)
+    search = open_search(pipeline, **options)
+    result = plan(search.pipeline, search.progress)
     if result["quarantine"]:
         problems = "\n".join(
             f"  {row['dataset']}: {row['url']}: {row['reason']}" for row in result["quarantine"]
         )
         raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
-    return {"pipeline": loaded.name, "files": len(result["files"])}
+    return {"pipeline": search.pipeline.name, "files": len(result["files"])}
 
 
 def demo(
