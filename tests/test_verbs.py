@@ -24,7 +24,9 @@ def test_a_verb_shows_the_options_that_it_takes(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_A_PIPELINE)
 def test_a_wrong_option_is_refused_in_the_name_of_the_verb(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"^{name}\(\) has no option dataroot; it takes pipeline, .*data_root"):
+    with pytest.raises(
+        TypeError, match=rf"^{name}\(\) has no option dataroot; it takes pipeline, .*data_root"
+    ):
         getattr(verbs, name)("search.yaml", dataroot="/data")
 
 
