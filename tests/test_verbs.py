@@ -14,7 +14,7 @@ OF_A_PIPELINE = ("ingest", "train", "score", "histogram", "report", "run", "plan
 @pytest.mark.parametrize("name", OF_A_PIPELINE)
 def test_a_verb_shows_the_options_that_it_takes(name: str) -> None:
     parameters = inspect.signature(getattr(verbs, name)).parameters
-    assert list(parameters)[0] == "pipeline"
+    assert next(iter(parameters)) == "pipeline"
     assert set(verbs.Options.__annotations__) < set(parameters)
     assert "options" not in parameters
     assert parameters["overrides"].default == ()

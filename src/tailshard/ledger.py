@@ -22,7 +22,7 @@ from .errors import WorkdirError
 
 LEDGER_VERSION = 1
 
-CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 1, "report": 1}
+CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 2, "report": 2}
 """Raise a stage's number whenever its output changes for the same configuration and inputs."""
 
 Parts = Mapping[str, Any]

@@ -119,8 +119,9 @@ def drawn_points(figure) -> tuple[np.ndarray, int]:
 def test_bins_that_are_all_imprecise_are_drawn_as_points() -> None:
     # As in a region of few events: every ratio lies between 2 and 4, none is known to 50 %.
     data, simulation = spectrum([3, 2, 1, 2, 1, 3, 2, 1, 2, 1]), spectrum(np.full(10, 0.6))
-    low, high, logarithmic = ratio_range(ratio(data, simulation))
-    assert low <= 1 < 5 < high
+    low, high, _ = ratio_range(ratio(data, simulation))
+    assert low <= 1
+    assert high > 5
     points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
     assert (len(points), arrows) == (10, 0)
 
@@ -129,7 +130,7 @@ def test_an_excess_in_the_tail_can_be_read_from_the_ratio() -> None:
     expected = np.array([1e4, 5e3, 2e3, 1e3, 100, 20, 5, 2, 1, 0.5])
     seen = np.array([1.01e4, 4.9e3, 2e3, 1010, 105, 26, 15, 9, 5, 3])
     data, simulation = spectrum(seen), spectrum(expected)
-    _, high, logarithmic = ratio_range(ratio(data, simulation))
+    _, high, _ = ratio_range(ratio(data, simulation))
     assert high > 4.5
     points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
     assert arrows <= 1  # nine in ten
