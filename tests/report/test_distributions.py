@@ -134,7 +134,17 @@ def test_an_excess_in_the_tail_can_be_read_from_the_ratio() -> None:
     assert high > 4.5
     points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
     assert arrows <= 1  # nine in ten
-    assert (points > 2.5).sum() >= 2
+    assert (points > 2.5).sum() >= 3
+
+
+def test_imprecise_bins_with_an_excess_can_be_read_beside_many_precise_ones() -> None:
+    # None of the last five is far from one by its own uncertainty; all of them together are the signal.
+    expected = np.array([1e4, 5e3, 2e3, 1e3, 500, 0.9, 0.7, 0.6, 0.5, 0.45])
+    data, simulation = spectrum([1e4, 5e3, 2e3, 1e3, 500, 2, 2, 2, 2, 2]), spectrum(expected)
+    assert ratio_range(ratio(data, simulation))[1] > 3.9
+    points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
+    assert (points > 2).sum() + arrows == 5
+    assert arrows <= 1
 
 
 @pytest.mark.parametrize("excess", [1.249, 1.2501, 1.4999, 1.9999, 2.99, 40.0])

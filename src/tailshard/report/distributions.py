@@ -141,28 +141,33 @@ def logarithmic_range(
 def ratio_range(comparison: Ratio) -> tuple[float, float, bool]:
     """Choose the range of a ratio panel, and whether it is logarithmic.
 
-    It has to show nine in ten of the bins that say something: those known to better than 50 %, and those
-    that are more than two standard deviations from one, because an excess in the tail is what a search
-    looks for. Where no bin is either, all of them. The narrowest of three symmetric ranges that does so;
-    else one that starts at zero; and a logarithmic one where data and simulation are far apart.
+    It has to show nine in ten of all points, and nine in ten of those known to better than 50 % or more
+    than two standard deviations from one: a search looks for an excess in the tail, where no bin is
+    precise. The narrowest of three symmetric ranges that does so; else one that starts at zero; and a
+    logarithmic one where data and simulation are far apart.
     """
     (down, up), value = comparison.error, comparison.value
     with np.errstate(invalid="ignore"):
         seen = value > 0
         precise = np.maximum(down, up) < 0.5 * value
         apart = (value - 2 * down > 1) | (value + 2 * up < 1)
-    telling = seen & (precise | apart)
-    values = value[telling if telling.any() else seen]
-    if values.size == 0:
+    groups = [value[group] for group in (seen, seen & (precise | apart)) if group.any()]
+    if not groups:
         return 0.0, 2.0, False
-    reaches = np.abs(values - 1)
+    farthest = max(_all_but_a_tenth(np.abs(values - 1)) for values in groups)
     for reach in (0.25, 0.5, 1.0):
-        if np.quantile(reaches, 0.9, method="higher") <= _ROOM * reach:
+        if farthest <= _ROOM * reach:
             return 1 - reach, 1 + reach, False
-    highest = float(np.quantile(values, 0.9, method="higher"))
-    if np.median(values) > 1 / 3 and highest <= 5:
-        return 0.0, highest * 1.15, False
-    return min(0.3, float(values.min()) / 3), max(3.0, 3 * float(values.max())), True
+    highest = max(_all_but_a_tenth(values) for values in groups)
+    if np.median(groups[-1]) > 1 / 3 and highest <= 5:
+        return 0.0, highest / _ROOM, False
+    lowest = min(1 / _all_but_a_tenth(1 / values) for values in groups)
+    return min(0.3, lowest / 2), max(3.0, 2 * highest), True
+
+
+def _all_but_a_tenth(values: NDArray[np.float64]) -> float:
+    """Give the largest value when the largest tenth, rounded down, is left out."""
+    return float(np.sort(values)[len(values) - 1 - len(values) // 10])
 
 
 def _stack(axes: Axes, backgrounds: Sequence[Component], simulation: Histogram) -> None:
