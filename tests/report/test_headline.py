@@ -63,8 +63,8 @@ def test_the_quoted_region_stands_beside_both_baselines_and_its_promise(findings
         "In the region 'promising' with MET of at least 120 GeV, both chosen on validation events, the test "
         "events give 3.00 ± 0.25 signal over 2.00 ± 0.50 background events: an Asimov significance of "
         "2.50 ± 0.10 if the background is known exactly, 1.250 ± 0.050 if it is known to the simulation's "
-        "statistics (s/√b 2.50 ± 0.10). The validation events had promised 1.50, but as the largest of 412 "
-        "cuts tried on them, which is too large by its selection; it is not a result."
+        "statistics (s/√b 2.50 ± 0.10). The validation events had promised 1.50, as the largest of 412 cuts "
+        "tried on them: a number that is too large on average, and no result."
     ) in words
     assert "A cut on MET alone, at 250 GeV, gives an Asimov significance of 1.20 ± 0.10" in words
     assert "A cut on m_eff alone, at 900 GeV, gives an Asimov significance of 4.00 ± 0.10" in words

@@ -82,9 +82,9 @@ def _significance(minimum_background: float, its: Mapping[str, Any]) -> Iterator
         )
         promised = best["chosen"][_DECIDING]
         yield (
-            f"The validation events had promised {number(promised)}, but as the largest of "
-            f"{plural(best['tried'], 'cut')} tried on them, which is too large by its selection; it is not "
-            "a result."
+            f"The validation events had promised {number(promised)}, as the largest of "
+            f"{plural(best['tried'], 'cut')} tried on them: a number that is too large on average, and no "
+            "result."
         )
     alone = {name: scans[name]["quoted"] for name in _BASELINES if name in scans and scans[name]["quoted"]}
     for name, quoted in alone.items():

@@ -101,7 +101,7 @@ def regions(findings: Findings) -> Table:
         cuts = [(region_label(region["name"]), region["rule"], error or NOTHING, region)]
         for quantity, its in region["baselines"].items():
             equal = f"as much of the background, by {score_label(quantity)}"
-            cuts.append(("", equal, _threshold(quantity, its), its))
+            cuts.append(("", equal, _cut(quantity, its["threshold"]), its))
         rows += [
             [name, rule, cut, _pair(its["background"]), *([observed(its["data"])] if has_data else [])]
             for name, rule, cut, its in cuts
@@ -110,9 +110,9 @@ def regions(findings: Findings) -> Table:
     return Table("Signal regions (error: log10), and cuts of the same size", header, rows, text_columns=2)
 
 
-def _threshold(quantity: str, cut: Mapping[str, Any]) -> str:
+def _cut(quantity: str, smallest: float) -> str:
     name = "MET" if quantity == "met" else quantity
-    return f"{name} {number(cut['threshold'])}\u00a0{quantity_label(quantity)[1]}"
+    return f"{name} {number(smallest)}\u00a0{quantity_label(quantity)[1]}"
 
 
 def signal_in_regions(findings: Findings, signal: str) -> Table:
@@ -143,27 +143,18 @@ def _efficiency(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
 
 def scans(findings: Findings, signal: str) -> Table:
     """List the cuts that validation events chose, and what test events say of them."""
-    header = [
-        "Region",
-        "Cut on",
-        "From [GeV]",
-        "Cuts tried",
-        "Promised by validation",
-        "Signal",
-        "Background",
-    ]
+    header = ["Region", "Cut", "Cuts tried", "Promised by validation", "Signal", "Background"]
     header += _SIGNIFICANCES
     rows = []
     for name, scan in findings.summary["signals"][signal]["scans"].items():
-        labels = [scan_label(name), "MET" if scan["variable"] == "met" else scan["variable"]]
         if scan["quoted"] is None:
-            rows.append([*labels, *[NOTHING] * (len(header) - 2)])
+            rows.append([scan_label(name), *[NOTHING] * (len(header) - 1)])
             continue
         chosen, quoted = scan["chosen"], scan["quoted"]
         rows.append(
             [
-                *labels,
-                number(quoted["cut"]),
+                scan_label(name),
+                _cut(scan["variable"], quoted["cut"]),
                 count(scan["tried"]),
                 number(chosen["asimov_with_background_uncertainty"]),
                 measured(quoted["signal"], quoted["signal_uncertainty"]),
@@ -172,7 +163,7 @@ def scans(findings: Findings, signal: str) -> Table:
             ]
         )
     caption = f"{signal}: cuts chosen on validation events, all but 'promised' quoted on test events"
-    return Table(caption, header, rows, text_columns=2)
+    return Table(caption, header, rows)
 
 
 def separation(findings: Findings, signals: Sequence[str]) -> Table:
