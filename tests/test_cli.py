@@ -78,6 +78,31 @@ def test_errors_are_machine_readable_too(pipeline: Path) -> None:
     assert "unit 'GeV'" in answer["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--json"), "Missing argument 'PIPELINE'"),
+        (("run", "search.yaml", "--json", "--wrong"), "No such option"),
+        (("search", "--json"), "No such command 'search'"),
+        (("--json",), "No such option"),
+    ],
+)
+def test_wrong_usage_is_machine_readable_too(arguments: tuple[str, ...], told: str) -> None:
+    shown = tailshard(*arguments)
+    answer = json.loads(shown.stdout)
+    assert shown.returncode == 2
+    assert answer["ok"] is False
+    assert told in answer["error"]["message"]
+    assert told in shown.stderr
+
+
+def test_every_verb_of_a_pipeline_takes_the_common_options() -> None:
+    common = {"workdir", "data_root", "overrides", "cluster", "workers", "as_json"}
+    for name, verb in cli.main.commands.items():
+        taken = {parameter.name for parameter in verb.params}
+        assert name in ("demo", "toys") or common <= taken, name
+
+
 def test_status_of_nothing_says_that_everything_is_missing(pipeline: Path, tmp_path: Path) -> None:
     shown = tailshard("status", pipeline, "--workdir", tmp_path / "work", "--json")
     stages = json.loads(shown.stdout)["result"]["stages"]
@@ -93,11 +118,13 @@ def test_validate_names_every_input_that_cannot_be_used(pipeline: Path, tmp_path
         assert f"ttbar: {root}/ttbar.root: {reason}" in shown.stderr
 
 
-def test_validate_is_content_with_good_inputs(toys: Path) -> None:
+def test_validate_is_content_with_good_inputs(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
-    shown = tailshard("validate", shipped, "--data-root", toys)
+    workdir = tmp_path / "work"
+    shown = tailshard("validate", shipped, "--data-root", toys, "--workdir", workdir, "--workers", "1")
     assert shown.returncode == 0, shown.stderr
     assert "good; 10 input files can be read" in shown.stdout
+    assert not workdir.exists()
 
 
 def test_validate_says_in_one_error_what_is_wrong_with_a_correction(toys: Path, tmp_path: Path) -> None:

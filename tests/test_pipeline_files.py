@@ -150,3 +150,9 @@ def test_shipped_pipelines_are_valid_for_the_code_and_for_the_schema(name: str) 
     jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
     reference = path.read_text().splitlines()[0].partition("$schema=")[2]
     assert (path.parent / reference).is_file()
+
+
+def test_the_open_data_search_says_where_its_data_may_be_another_skim() -> None:
+    description = " ".join(load(shipped("open-data")).description.split())
+    assert "holds the exactly4lep skim of period D in place of the 2J2LMET30 one" in description
+    assert "says nothing about the expected yield" in description

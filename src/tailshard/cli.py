@@ -5,7 +5,8 @@ Nothing heavy is imported at module level: ``tailshard --help`` answers at once.
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -43,17 +44,46 @@ EVENTS = click.option(
     show_default=True,
     help="Simulated background events.",
 )
+_AS_JSON = "tailshard.as_json"
 COMMON = (PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS)
 
 
-class _InOrder(click.Group):
-    """Lists the verbs as they are defined: in the order they run."""
+class _Verbs(click.Group):
+    """Lists the verbs as they are defined: in the order they run. Answers wrong usage in JSON if asked to."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        as_json = "--json" in args  # before click takes the arguments apart
+        with _usage_errors(as_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+    def invoke(self, ctx: click.Context) -> Any:
+        with _usage_errors(ctx.meta[_AS_JSON]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_errors(as_json: bool) -> Iterator[None]:
+    """Print what click is about to say on stderr as a JSON document on stdout, too."""
+    try:
+        yield
+    except click.UsageError as error:
+        if as_json:
+            _print_error(error, error.format_message())
+        raise
+
+
+def _print_error(error: Exception, message: str) -> None:
+    print_json({"ok": False, "error": {"type": type(error).__name__, "message": message}})
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tailshard")
 def main() -> None:
     """Find the collision events that look least like the Standard Model.
@@ -76,7 +106,7 @@ def _verb(*options: Option) -> Callable[[Command], Command]:
                     result = verb(**arguments, progress=bars)
             except TailshardError as error:
                 if as_json:
-                    print_json({"ok": False, "error": {"type": type(error).__name__, "message": str(error)}})
+                    _print_error(error, str(error))
                 click.secho(f"error: {error}", fg="red", err=True)
                 sys.exit(1)
             if as_json:
@@ -160,7 +190,7 @@ def status(result: Json) -> None:
     _show_warnings(result["warnings"])
 
 
-@_verb(PIPELINE, DATA_ROOT, SET)
+@_verb(*COMMON)
 def validate(result: Json) -> None:
     """Check a pipeline file and the inputs it names."""
     click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")

@@ -65,7 +65,7 @@ class Ledger:
         Raises
         ------
         WorkdirError
-            The directory belongs to another pipeline, or its ledger cannot be read.
+            The directory belongs to another pipeline, is a file, or its ledger cannot be read.
         """
         path = workdir / "ledger.json"
         try:
@@ -83,6 +83,12 @@ class Ledger:
             return cls(path, pipeline, {name: Entry(**entry) for name, entry in content["stages"].items()})
         except FileNotFoundError:
             return cls(path, pipeline)
+        except NotADirectoryError:
+            place = next(it for it in (workdir, *workdir.parents) if it.exists())
+            raise WorkdirError(
+                f"the work directory {workdir} cannot be: {place} is a file; name a folder with --workdir, "
+                "or remove the file"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WorkdirError(f"{path} cannot be read ({error}); remove it to start again") from error
 

@@ -4,13 +4,16 @@
     >>> verbs.run("pipelines/demo.yaml", workdir="work", data_root="work/toys")  # doctest: +SKIP
 
 Each takes the options of the command line and gives what ``--json`` prints: a dictionary of JSON values.
-Errors are those of `tailshard.errors`.
+Errors are those of `tailshard.errors`. The options that all verbs of a pipeline share are described at
+`Options`.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, ParamSpec, TypedDict, Unpack
 
 from .errors import InputError
 from .launch import load_profile
@@ -21,8 +24,11 @@ from .progress import Progress, silent
 Json = dict[str, Any]
 
 
+Arguments = ParamSpec("Arguments")
+
+
 class Options(TypedDict, total=False):
-    """Options that all verbs share."""
+    """Options that all verbs of a pipeline share."""
 
     workdir: Path | str | None
     """Where outputs live; ``tailshard-work/<pipeline name>`` where left out."""
@@ -62,6 +68,29 @@ def open_search(
     return Search(loaded, place, load_profile(cluster, workers), progress, strict)
 
 
+def _takes_options(verb: Callable[Arguments, Json]) -> Callable[Arguments, Json]:
+    """Show the shared options in the signature of a verb, and refuse others in its name."""
+    own = list(inspect.signature(verb).parameters.values())[:-1]
+    names = {parameter.name for parameter in own}
+    shared = [
+        parameter
+        for parameter in inspect.signature(open_search).parameters.values()
+        if parameter.name in Options.__annotations__
+    ]
+    signature = inspect.Signature([*own, *shared], return_annotation=Json)
+
+    @wraps(verb)
+    def checked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Json:
+        if wrong := sorted(set(options) - names - set(Options.__annotations__)):
+            known = ", ".join(parameter.name for parameter in signature.parameters.values())
+            raise TypeError(f"{verb.__name__}() has no option {', '.join(wrong)}; it takes {known}")
+        return verb(*arguments, **options)
+
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    return checked
+
+
+@_takes_options
 def ingest(
     pipeline: Path | str, *, force: bool = False, strict: bool = False, **options: Unpack[Options]
 ) -> Json:
@@ -74,32 +103,38 @@ def ingest(
     return _told(search, [search.perform("ingest", force=force, retry=True)])
 
 
+@_takes_options
 def train(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Train the autoencoder on the store."""
     return _stage("train", pipeline, force, options)
 
 
+@_takes_options
 def score(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Write the reconstruction error of every event."""
     return _stage("score", pipeline, force, options)
 
 
+@_takes_options
 def histogram(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Reduce errors and weights to histograms, regions and significances."""
     return _stage("histogram", pipeline, force, options)
 
 
+@_takes_options
 def report(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Write the page, figures and files for physicists."""
     return _stage("report", pipeline, force, options)
 
 
+@_takes_options
 def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options]) -> Json:
     """Make whatever is missing or stale, from ntuples to report."""
     search = open_search(pipeline, strict=strict, **options)
     return _told(search, search.perform_all())
 
 
+@_takes_options
 def plan(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what a run would read, write and need, and run nothing."""
     from .ingest.plan import plan
@@ -108,6 +143,7 @@ def plan(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     return plan(search.pipeline, search.progress)
 
 
+@_takes_options
 def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what exists, what is stale, and why."""
     search = open_search(pipeline, **options)
@@ -128,14 +164,9 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     }
 
 
-def validate(
-    pipeline: Path | str,
-    *,
-    data_root: str | None = None,
-    overrides: Sequence[str] = (),
-    progress: Progress = silent,
-) -> Json:
-    """Check a pipeline file and the inputs it names.
+@_takes_options
+def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """Check a pipeline file and the inputs it names, and that the work directory is its own.
 
     Raises
     ------
@@ -144,14 +175,14 @@ def validate(
     """
     from .ingest.plan import plan
 
-    loaded = load(pipeline, overrides, data_root)
-    result = plan(loaded, progress)
+    search = open_search(pipeline, **options)
+    result = plan(search.pipeline, search.progress)
     if result["quarantine"]:
         problems = "\n".join(
             f"  {row['dataset']}: {row['url']}: {row['reason']}" for row in result["quarantine"]
         )
         raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
-    return {"pipeline": loaded.name, "files": len(result["files"])}
+    return {"pipeline": search.pipeline.name, "files": len(result["files"])}
 
 
 def demo(

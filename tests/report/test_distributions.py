@@ -108,6 +108,63 @@ def test_bins_without_statistics_do_not_widen_a_ratio_panel() -> None:
     assert ratio_range(ratio(spectrum(contents), spectrum(simulation))) == (0.75, 1.25, False)
 
 
+def drawn_points(figure) -> tuple[np.ndarray, int]:
+    """Points of a ratio panel, and the number of arrows in it."""
+    panel = figure.axes[1]
+    (points,) = (container.lines[0] for container in panel.containers)
+    arrows = [line for line in panel.lines if line.get_marker() in ("^", "v")]
+    return np.asarray(points.get_ydata()), sum(len(line.get_xdata()) for line in arrows)
+
+
+def test_bins_that_are_all_imprecise_are_drawn_as_points() -> None:
+    # As in a region of few events: every ratio lies between 2 and 4, none is known to 50 %.
+    data, simulation = spectrum([3, 2, 1, 2, 1, 3, 2, 1, 2, 1]), spectrum(np.full(10, 0.6))
+    low, high, _ = ratio_range(ratio(data, simulation))
+    assert low <= 1
+    assert high > 5
+    points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
+    assert (len(points), arrows) == (10, 0)
+
+
+def test_an_excess_in_the_tail_can_be_read_from_the_ratio() -> None:
+    expected = np.array([1e4, 5e3, 2e3, 1e3, 100, 20, 5, 2, 1, 0.5])
+    seen = np.array([1.01e4, 4.9e3, 2e3, 1010, 105, 26, 15, 9, 5, 3])
+    data, simulation = spectrum(seen), spectrum(expected)
+    _, high, _ = ratio_range(ratio(data, simulation))
+    assert high > 4.5
+    points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
+    assert arrows <= 1  # nine in ten
+    assert (points > 2.5).sum() >= 3
+
+
+def test_imprecise_bins_with_an_excess_can_be_read_beside_many_precise_ones() -> None:
+    # None of the last five is far from one by its own uncertainty; all of them together are the signal.
+    expected = np.array([1e4, 5e3, 2e3, 1e3, 500, 0.9, 0.7, 0.6, 0.5, 0.45])
+    data, simulation = spectrum([1e4, 5e3, 2e3, 1e3, 500, 2, 2, 2, 2, 2]), spectrum(expected)
+    assert ratio_range(ratio(data, simulation))[1] > 3.9
+    points, arrows = drawn_points(distribution([Component("all", simulation, "red")], data=data, label="met"))
+    assert (points > 2).sum() + arrows == 5
+    assert arrows <= 1
+
+
+@pytest.mark.parametrize("excess", [1.249, 1.2501, 1.4999, 1.9999, 2.99, 40.0])
+@pytest.mark.parametrize("bins", [1, 3, 10])
+def test_no_point_is_cut_by_the_edge_of_a_panel(excess, bins) -> None:
+    contents = np.full(10, 1000.0)
+    contents[-bins:] *= excess
+    simulation = spectrum(np.full(10, 1000.0))
+    figure = distribution([Component("all", simulation, "red")], data=spectrum(contents), label="met")
+    svg(figure)
+    panel = figure.axes[1]
+    points, arrows = drawn_points(figure)
+    assert len(points) + arrows == 10
+    places = panel.transAxes.inverted().transform(
+        panel.transData.transform(np.column_stack([np.zeros(len(points)), points]))
+    )[:, 1]
+    assert (places > 0.02).all()
+    assert (places < 0.98).all()
+
+
 def test_the_ordinate_spans_nine_decades_at_most_and_shows_single_data_events() -> None:
     assert logarithmic_range(NOTHING) == (0.1, 10.0)
     low, high = logarithmic_range(spectrum([1e12, *[1e-9] * 9]))

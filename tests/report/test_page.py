@@ -115,6 +115,14 @@ def test_the_page_holds_numbers_of_the_summary(page, findings) -> None:
     assert findings.summary["provenance"]["snapshot"] in page.text
 
 
+def test_the_page_says_how_cuts_are_chosen_and_what_was_read(page) -> None:
+    assert "The test events took no part in the choice" in page.text
+    assert "look-elsewhere effect" in page.text
+    assert "Beside each region stand cuts on MET alone and on m_eff alone" in page.text
+    assert "Files that were read" in page.text
+    assert "AUC of resonance:" in page.text
+
+
 def test_equal_results_give_an_equal_page_apart_from_provenance(simulation_only, poor_text, tmp_path) -> None:
     again = report(*simulation_only, tmp_path, {**PROVENANCE, "tailshard": "0.2"}).read_text()
     assert again != poor_text

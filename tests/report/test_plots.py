@@ -11,23 +11,46 @@ NAMES = ["MET", "light jet 1", "light jet 2", "muon 1"]
 
 
 def scan(*curves: Curve, minimum: float = 1.0):
-    return plots.scan(
-        curves,
-        [curve._replace(y=10 - X / 10) for curve in curves],
-        minimum_background=minimum,
-        label="MET [GeV]",
-        ordinate="Z",
-    )
+    return plots.scan([column("MET [GeV]", *curves)], minimum_background=minimum, ordinate="Z")
+
+
+def column(label: str, *curves: Curve) -> plots.Scan:
+    return plots.Scan(label, curves, [curve._replace(y=10 - X / 10) for curve in curves])
 
 
 def test_a_scan_marks_the_chosen_cut_and_the_minimum_background() -> None:
     figure = scan(Curve("region", X, X / 50, "red", mark=50.0), Curve("MET alone", X, X / 90, "k", DASHED))
     upper, lower = figure.axes
-    mark = upper.lines[1]
-    assert (mark.get_xdata(), mark.get_ydata()) == ([50.0], [1.0])
+    mark = upper.containers[0].lines[0]
+    assert (mark.get_xdata().tolist(), mark.get_ydata().tolist()) == ([50.0], [1.0])
     assert [text.get_text() for text in lower.texts] == ["nothing is quoted below 1"]
     assert [line.get_linestyle() for line in (upper.lines[0], upper.lines[2])] == [SOLID, "--"]
     assert lower.get_xlim() == (0, 100)
+
+
+def test_the_mark_of_a_scan_has_its_uncertainty_and_the_background_a_band() -> None:
+    error = np.linspace(0.1, 0.2, 11)
+    figure = scan(Curve("region", X, X / 50, "red", mark=50.0, error=error))
+    upper, lower = figure.axes
+    (segments,) = upper.containers[0].lines[2]
+    assert segments.get_segments()[0][:, 1].tolist() == pytest.approx([0.85, 1.15])
+    assert len(upper.collections) == 1  # the bar of the mark alone
+    assert len(lower.collections) == 1
+    assert lower.collections[0].get_datalim(lower.transData).y1 == pytest.approx(10.1)
+
+
+def test_another_quantity_that_is_cut_on_gets_a_column_with_the_same_ordinate() -> None:
+    columns = [
+        column("MET [GeV]", Curve("region", X, X / 50, "red")),
+        column("m_eff [GeV]", Curve("m_eff alone", 10 * X, X / 20, "k", DASHED, mark=500.0)),
+    ]
+    figure = plots.scan(columns, minimum_background=1.0, ordinate="Z", title="new", corner="13 TeV")
+    svg(figure)
+    left, right, lower_left, lower_right = figure.axes
+    assert left.get_ylim() == right.get_ylim() == pytest.approx((0, 5.6))
+    assert [lower_left.get_xlabel(), lower_right.get_xlabel()] == ["MET [GeV]", "m_eff [GeV]"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["region", "m_eff alone"]
+    assert (left.get_title(loc="left"), right.get_title(loc="right")) == ("new", "13 TeV")
 
 
 def test_a_scan_ends_soon_after_its_last_value() -> None:
@@ -45,6 +68,19 @@ def test_a_scan_with_nothing_to_quote_can_be_drawn() -> None:
 def test_a_roc_curve_goes_down_to_the_smallest_efficiency_that_was_measured() -> None:
     curve = Curve("error", np.array([0, 0.003, 1]), np.array([0, 0.4, 1]), "red")
     assert plots.roc([curve]).axes[0].get_xlim() == pytest.approx((1e-3, 1))
+
+
+def test_a_roc_curve_is_one_of_steps_with_a_band() -> None:
+    at, kept = np.array([0.01, 0.1, 1]), np.array([0.2, 0.6, 1])
+    curve = Curve("error", at, kept, "red", error=np.array([0.1, 0.05, 0]))
+    figure = plots.roc([curve])
+    svg(figure)
+    drawn = figure.axes[0].lines[1]
+    assert drawn.get_drawstyle() == "steps-post"
+    (band,) = figure.axes[0].collections
+    corners = band.get_paths()[0].vertices
+    assert corners[:, 1].max() == pytest.approx(1)
+    assert [0.1, pytest.approx(0.3)] in corners.tolist()  # up to the next step: 0.2 + 0.1
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 40])

@@ -54,18 +54,52 @@ def test_data_has_a_column_only_where_there_is_data(findings, poor_findings) -> 
 
 
 def test_a_scan_without_a_cut_has_an_empty_row(findings) -> None:
-    scans = {"tail_1": {"quoted": None, "chosen": None}}
+    scans = {"tail_1": {"variable": "met", "quoted": None, "chosen": None}}
     summary = {"signals": {"new": {"scans": scans}}}
     table = tables.scans(dataclasses.replace(findings, summary=summary), "new")
-    assert table.rows == [["tail 1", *[NOTHING] * 7]]
+    assert table.rows == [["tail 1", *[NOTHING] * 8]]
 
 
-def test_efficiencies_are_read_off_the_roc_curve(findings) -> None:
-    roc = {"background_efficiency": [0, 0.05, 0.15, 1], "signal_efficiency": [0, 0.2, 0.4, 1]}
-    signals = {"new": {"roc": {"error": roc}, "auc": {"error": {"value": 0.8, "uncertainty": 0.1}}}}
-    table = tables.separation(dataclasses.replace(findings, summary={"signals": signals}), ["new"])
-    assert table.rows == [
-        ["new", "error", "0.80\u00a0±\u00a00.10", "0.300", "0.0400", "0.00400", "4.00 × 10⁻⁴"]
+def test_both_baselines_are_scanned_beside_the_regions(findings) -> None:
+    rows = tables.scans(findings, "resonance").rows
+    assert [row[0] for row in rows] == ["MET alone", "m_eff alone", "efficiency 0.1", "median 1"]
+    assert [row[1].split()[0] for row in rows] == ["MET", "m_eff", "MET", "MET"]
+    assert all("±" in column for row in rows[:2] for column in row[4:6])
+    assert all("±" in column for column in rows[0][6:])
+
+
+def test_efficiencies_have_uncertainties_and_nothing_where_the_background_cannot_tell(findings) -> None:
+    (error, met, m_eff) = tables.separation(findings, ["resonance"]).rows
+    assert all("±" in row[2] for row in (error, met, m_eff))
+    for row in (met, m_eff):
+        assert "±" in row[3]  # at 0.1
+        assert row[5] == row[6] == NOTHING  # 360 events of unequal weight cannot tell one in a thousand
+
+
+def test_every_region_stands_beside_cuts_of_its_size(findings) -> None:
+    rules = [row[1] for row in tables.regions(findings).rows]
+    equal = ["as much of the background, by MET alone", "as much of the background, by m_eff alone"]
+    assert rules[2:4] == rules[5:7] == equal
+    assert tables.regions(findings).rows[2][2].startswith("MET ")
+    rows = tables.signal_in_regions(findings, "resonance").rows
+    assert [row[1] for row in rows] == ["every event", *["error", "MET alone", "m_eff alone"] * 2]
+    assert rows[0][4] == "100\u00a0%"
+    assert all("±" in column for row in rows if "alone" in row[1] for column in row[2:])
+
+
+def test_files_are_listed_by_name_and_very_many_are_counted(findings, monkeypatch) -> None:
+    table = tables.inputs(findings)
+    assert [row[:3] for row in table.rows] == [
+        [name, name, f"{name}.root"] for name in ("zjets", "ttbar", "resonance", "data")
+    ]
+    assert table.rows[0][3:] == ["2\u202f000", "1\u202f000"]
+    monkeypatch.setattr(tables, "INPUTS_SHOWN", 2)
+    assert tables.inputs(findings).rows[2] == [
+        "",
+        "",
+        "2 more files, named in summary.json",
+        "2\u202f600",
+        "1\u202f300",
     ]
 
 
@@ -108,6 +142,6 @@ def test_a_region_that_the_simulation_is_too_small_for_is_marked(findings) -> No
     table = tables.regions(dataclasses.replace(findings, summary={**findings.summary, "regions": regions}))
     assert table.header[-1] == "Limited by simulation"
     assert table.rows[0][-1] == NOTHING
-    assert table.rows[-1][-1] == (
+    assert table.rows[-3][-1] == (
         "no event of zjets is left (< 4.6); too little background to quote a significance"
     )

@@ -131,7 +131,7 @@ def test_the_summary_tells_channels_and_what_was_left_out(searched, summary) -> 
         "snapshot": searched.catalog.snapshot_id(),
         "model": model_hash(searched.model),
     }
-    assert set(summary["signals"]["resonance"]["scans"]) == set(REGIONS)
+    assert set(summary["signals"]["resonance"]["scans"]) == {"met", "m_eff", *REGIONS[1:]}
     assert summary["candidates"]["count"] == 30
 
 

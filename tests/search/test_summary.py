@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tailshard.search.filling import SCAN
+from tailshard.search.quoting import Quote
 from tailshard.search.regions import INCLUSIVE
-from tailshard.search.summary import Quote, finite_or_none, quote, spectrum, summarise
-from tailshard.store.layout import assign_splits
+from tailshard.search.summary import finite_or_none, summarise
 
 
 def histograms(regions: list[str]) -> dict[str, hist.Hist]:
@@ -28,44 +28,6 @@ def histograms(regions: list[str]) -> dict[str, hist.Hist]:
     return {name: hist.Hist(*its, storage=hist.storage.Weight()) for name, its in axes.items()}
 
 
-def test_simulation_is_quoted_from_test_events_and_data_from_all(small) -> None:
-    pipeline = small.pipeline(small.channels, splits={"training": 0.5, "validation": 0.25, "test": 0.25})
-    assert quote(pipeline, "zjets") == quote(pipeline, "resonance") == Quote(("test",), 4.0)
-    assert quote(pipeline, "data") == Quote(("training", "validation", "test"), 1.0)
-
-
-def test_data_that_was_learned_from_is_quoted_like_simulation(small) -> None:
-    pipeline = small.pipeline(small.channels, training={"channels": ["data"]})
-    assert quote(pipeline, "data") == Quote(("test",), 5.0)
-    assert quote(pipeline, "zjets") == Quote(("test",), 5.0)
-
-
-def test_dividing_by_the_configured_fraction_is_unbiased_also_for_negative_weights(small) -> None:
-    generator = np.random.default_rng(0)
-    events = 2000
-    weight = generator.choice([1.0, -0.5], events, p=[0.7, 0.3])
-    estimates = []
-    for seed in range(300):
-        pipeline = small.pipeline({"zjets": "background"}, splits={"seed": seed})
-        split = assign_splits("zjets", np.ones(events), np.ones(events), np.arange(events), pipeline.splits)
-        estimates.append(weight[split == 3].sum() * quote(pipeline, "zjets").scale)
-    standard_error = np.std(estimates) / np.sqrt(len(estimates))
-    assert abs(np.mean(estimates) - weight.sum()) < 4 * standard_error
-    assert standard_error < 0.01 * weight.sum()
-
-
-def test_spectra_add_channels_with_their_splits_and_scales() -> None:
-    histogram = histograms([INCLUSIVE, "tail"])["error"]
-    histogram.fill(channel="zjets", split="test", region="tail", error=[-5, 0.5, 9], weight=2)
-    histogram.fill(channel="ttbar", split="training", region="tail", error=[0.5], weight=-1)
-    histogram.fill(channel="ttbar", split="validation", region="tail", error=[0.5], weight=100)
-    quotes = {"zjets": Quote(("test",), 5.0), "ttbar": Quote(("training", "test"), 1.0)}
-    found = spectrum(histogram, quotes, "tail")
-    assert found.values.tolist() == [10, 0, 0, 9, 0, 10]
-    assert found.variances.tolist() == [100, 0, 0, 101, 0, 100]
-    assert spectrum(histogram, quotes, INCLUSIVE).values.tolist() == [0] * 6
-
-
 def test_a_cut_is_chosen_among_validation_events_and_quoted_from_test_events(small) -> None:
     pipeline = small.pipeline({"zjets": "background", "ttbar": "background", "resonance": "signal"})
     filled = histograms([INCLUSIVE])
@@ -79,7 +41,7 @@ def test_a_cut_is_chosen_among_validation_events_and_quoted_from_test_events(sma
         filled[SCAN].fill(split=split, met=np.full(50, high), weight=1, **background)
         filled[SCAN].fill(split=split, met=np.full(40, high), weight=1, **signal)
     summary = summarise(pipeline, _Catalog(), filled, [_Region()], None, {})
-    scan = summary["signals"]["resonance"]["scans"][INCLUSIVE]
+    scan = summary["signals"]["resonance"]["scans"]["met"]
     assert scan["chosen"]["cut"] == scan["quoted"]["cut"] == 200
     assert scan["chosen"]["signal"] == 5 * 40
     assert scan["chosen"]["background"] == 5 * 50
@@ -89,6 +51,9 @@ def test_a_cut_is_chosen_among_validation_events_and_quoted_from_test_events(sma
     assert scan["edges"] == [0, 100, 200, 300, 400]
     assert scan["asimov"][-1] is None  # no background is left above 400
     assert scan["signal"] == [200, 200, 0, 0, 0]
+    assert scan["signal_uncertainty"] == pytest.approx([5 * 40**0.5, 5 * 40**0.5, 0, 0, 0])
+    assert scan["tried"] == 4
+    assert summary["signals"]["resonance"]["best"] is None  # there is no region of the network
 
 
 class _Region:
@@ -98,6 +63,7 @@ class _Region:
 class _Catalog:
     quarantine = ()
     warnings = ()
+    slots = ()
     scales: dict[str, float] = {}  # noqa: RUF012 - stands for a catalog's, which is frozen
 
     def cutflow(self, channel: str) -> tuple[()]:
@@ -113,8 +79,17 @@ def test_channels_without_any_event_give_zeros_and_nulls(small) -> None:
     text = json.dumps(summary, allow_nan=False)
     signal = summary["signals"]["resonance"]
     assert signal["auc"]["error"] == {"value": None, "uncertainty": None}
-    assert signal["roc"]["error"] == {"background_efficiency": [], "signal_efficiency": []}
-    assert signal["scans"][INCLUSIVE]["chosen"] is signal["scans"][INCLUSIVE]["quoted"] is None
+    assert signal["roc"]["error"] == {
+        "background_efficiency": [],
+        "signal_efficiency": [],
+        "signal_efficiency_uncertainty": [],
+        "resolution": None,
+    }
+    assert signal["efficiencies"]["error"] == [
+        {"background_efficiency": target, "value": None, "uncertainty": None}
+        for target in (0.1, 0.01, 0.001, 0.0001)
+    ]
+    assert signal["scans"]["met"]["chosen"] is signal["scans"]["met"]["quoted"] is signal["best"] is None
     assert summary["regions"][0]["background"] == {"value": 0, "uncertainty": 0}
     assert summary["regions"][0]["data"] is None
     assert summary["regions"][0]["signals"]["resonance"]["efficiency"] is None

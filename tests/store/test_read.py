@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_plain_zarr_opens_the_store(store):
     assert rmm.chunks == (8, 5, 5)
     assert rmm.shards == (64, 5, 5)
     assert rmm[64:94, 0, 0].sum() == sum(range(64, 94))
+
+
+def test_the_lines_of_the_readme_read_the_store(store):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "events.zarr" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        here = block.replace("work/store/events.zarr", str(store / "events.zarr")).replace(
+            '"data"', '"ttbar"'
+        )
+        names: dict = {}
+        exec(here, names)  # warnings are errors; it is our own README
+        assert len(names["met"]) == 94
 
 
 def test_xarray_opens_a_channel_with_dimensions_and_units(store):

@@ -107,6 +107,7 @@ def finish(
     corner: str = "",
     *,
     first: Sequence[str] = (),
+    last: Axes | None = None,
     bottom: float = 0.62,
     right: float = 0.2,
 ) -> None:
@@ -121,6 +122,8 @@ def finish(
     first
         Entries that come first in the legend. It has as many columns as fit, so that none is cut, and
         lies where it hides nothing.
+    last
+        Axes that the corner stands above, where there are several side by side.
     bottom, right
         Room below and beside the axes, in inches.
     """
@@ -134,25 +137,26 @@ def finish(
         rows = math.ceil(len(names) / columns)
         symbols = [handles[index] for index in order]
         figure.legend(symbols, names, loc="upper left", bbox_to_anchor=(0.1 / width, 1), ncols=columns)
-    _write_titles(axes, title, corner, width - _LEFT - right)
+    _write_titles(axes, last or axes, title, corner, width - _LEFT - right)
     figure.subplots_adjust(
         left=_LEFT / width,
         right=1 - right / width,
         bottom=bottom / height,
         top=1 - (_TITLE + _LEGEND_ROW * rows) / height,
         hspace=0.1,
+        wspace=0.06,
     )
     figure.align_ylabels()
 
 
-def _write_titles(axes: Axes, title: str, corner: str, width: float) -> None:
+def _write_titles(axes: Axes, last: Axes, title: str, corner: str, width: float) -> None:
     letters = len(title) + len(re.sub(r"[$^{}]|\\\w+", "", corner)) + 3
     size = min(12.0, 12 * width / (_TITLE_LETTER * letters))
     if size < _SMALLEST:
         title = f"{title[: max(1, int(len(title) - letters * (1 - size / _SMALLEST)) - 1)]}…"
         size = _SMALLEST
     axes.set_title(plain(title), loc="left", fontweight="bold", fontsize=size)
-    axes.set_title(corner, loc="right", fontsize=size)
+    last.set_title(corner, loc="right", fontsize=size)
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:

@@ -31,6 +31,8 @@ _POINTS: dict[str, Any] = {
     "elinewidth": 1.1,
 }
 _FLAG = 0.055  # height of a threshold's name, in axes
+_ROOM = 0.92  # part of a ratio panel's reach that a point may use, so that none is cut in half
+_EDGE = 0.025  # height of half a point, in axes
 
 
 class Component(NamedTuple):
@@ -139,20 +141,33 @@ def logarithmic_range(
 def ratio_range(comparison: Ratio) -> tuple[float, float, bool]:
     """Choose the range of a ratio panel, and whether it is logarithmic.
 
-    The narrowest of three symmetric ranges that holds nine in ten of the well-measured bins; where none
-    does, a wider one that starts at zero; and a logarithmic one where data and simulation are far apart.
+    It has to show nine in ten of all points, and nine in ten of those known to better than 50 % or more
+    than two standard deviations from one: a search looks for an excess in the tail, where no bin is
+    precise. The narrowest of three symmetric ranges that does so; else one that starts at zero; and a
+    logarithmic one where data and simulation are far apart.
     """
+    (down, up), value = comparison.error, comparison.value
     with np.errstate(invalid="ignore"):
-        precise = (comparison.value > 0) & (comparison.error.max(axis=0) < 0.5 * comparison.value)
-    values = comparison.value[precise]
-    if values.size == 0:
+        seen = value > 0
+        precise = np.maximum(down, up) < 0.5 * value
+        apart = (value - 2 * down > 1) | (value + 2 * up < 1)
+    groups = [value[group] for group in (seen, seen & (precise | apart)) if group.any()]
+    if not groups:
         return 0.0, 2.0, False
-    if not 1 / 3 < np.median(values) < 3:
-        return min(0.3, float(values.min()) / 3), max(3.0, 3 * float(values.max())), True
+    farthest = max(_all_but_a_tenth(np.abs(values - 1)) for values in groups)
     for reach in (0.25, 0.5, 1.0):
-        if np.mean(np.abs(values - 1) <= reach) >= 0.9:
+        if farthest <= _ROOM * reach:
             return 1 - reach, 1 + reach, False
-    return 0.0, min(5.0, 1.2 * float(np.quantile(values, 0.9))), False
+    highest = max(_all_but_a_tenth(values) for values in groups)
+    if np.median(groups[-1]) > 1 / 3 and highest <= 5:
+        return 0.0, highest / _ROOM, False
+    lowest = min(1 / _all_but_a_tenth(1 / values) for values in groups)
+    return min(0.3, lowest / 2), max(3.0, 2 * highest), True
+
+
+def _all_but_a_tenth(values: NDArray[np.float64]) -> float:
+    """Give the largest value when the largest tenth, rounded down, is left out."""
+    return float(np.sort(values)[len(values) - 1 - len(values) // 10])
 
 
 def _stack(axes: Axes, backgrounds: Sequence[Component], simulation: Histogram) -> None:
@@ -181,22 +196,31 @@ def _draw_ratio(axes: Axes, comparison: Ratio) -> None:
     axes.axhline(1, color="black", linewidth=1, linestyle=DASHED)
     band = comparison.band
     axes.stairs(1 + band, comparison.edges, baseline=np.maximum(1 - band, 1e-12), **_BAND)
+    height = _heights(comparison.value, low, high, logarithmic)
     with np.errstate(invalid="ignore"):
-        above, below = comparison.value > high, (comparison.value < low) & (comparison.value > 0)
+        above, below = height > 1 - _EDGE, (height < _EDGE) & (comparison.value > 0)
         inside = (comparison.value > 0) & ~above & ~below
     axes.errorbar(
         comparison.centers[inside], comparison.value[inside], yerr=comparison.error[:, inside], **_POINTS
     )
-    # Arrows for points that lie beyond the panel.
-    for outside, marker, height in ((above, "^", 0.92), (below, "v", 0.08)):
+    # Arrows for points that lie beyond the panel, or so close to its edge that they would be cut.
+    for outside, marker, place in ((above, "^", 0.92), (below, "v", 0.08)):
         axes.plot(
             comparison.centers[outside],
-            np.full(np.count_nonzero(outside), height),
+            np.full(np.count_nonzero(outside), place),
             marker,
             color="black",
             markersize=4,
             transform=axes.get_xaxis_transform(),
         )
+
+
+def _heights(values: NDArray[np.float64], low: float, high: float, logarithmic: bool) -> NDArray[np.float64]:
+    """Give the places of values in a panel: 0 at its lower end, 1 at its upper one; NaN without a value."""
+    if not logarithmic:
+        return (values - low) / (high - low)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.log(values / low) / math.log(high / low)
 
 
 def _draw_cuts(axes: Axes, cuts: Mapping[str, float], limits: tuple[float, float]) -> None:

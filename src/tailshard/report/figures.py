@@ -1,6 +1,6 @@
-"""The figures of a page: which data goes into which drawing, with alternative texts and captions."""
+"""Spectra and matrices of a page: which data goes into which drawing, with alternative texts and captions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,27 +9,17 @@ from numpy.typing import NDArray
 from ..events.kinematics import QUANTITIES
 from ..features.conventions import CONVENTIONS
 from ..features.rmm import cell_names
-from ..search.filling import BASELINES, ERROR
+from ..search.filling import ERROR
 from ..search.regions import INCLUSIVE
 from . import plots
 from .blocks import Note, Picture, picture
-from .canvas import DASHED, DOTTED, FILLS, SOLID, fills, lines
+from .canvas import fills, lines
 from .distributions import Component, distribution
 from .findings import Findings, Matrix
-from .plots import Curve
 from .spectra import folded, total
 from .wording import count, listed, measured, number, percent
 
 _LARGEST_CELLS = 4
-_SIGNIFICANCES = (
-    (
-        "asimov_with_background_uncertainty",
-        "Asimov significance",
-        ", the background known to its statistical uncertainty",
-    ),
-    ("asimov", "Asimov significance", ", the background known exactly"),
-    ("s_over_sqrt_b", "s / √b", ""),
-)
 
 
 def region_label(name: str) -> str:
@@ -101,7 +91,22 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
         words.append("Simulation is scaled to the luminosity of the data.")
     if cuts:
         words.append(f"Thresholds at {listed([f'{cut:.2f} ({name})' for name, cut in cuts.items()])}.")
-    return picture(figure, " ".join(words), f"{_capitalised(what)}.{_undefined(findings, name, region)}")
+    caption = f"{_capitalised(what)}.{_undefined(findings, name, region)}"
+    if name == ERROR:
+        caption += "".join(f" {sentence}" for sentence in areas(findings))
+    return picture(figure, " ".join(words), caption)
+
+
+def areas(findings: Findings) -> Iterator[str]:
+    """Say what the error and simple quantities alone separate, one sentence for each signal."""
+    for signal, its in findings.summary["signals"].items():
+        found = [
+            f"{measured(area['value'], area['uncertainty'])} by {score_label(score)}"
+            for score, area in its["auc"].items()
+            if area["value"] is not None
+        ]
+        if found:
+            yield f"AUC of {signal}: {listed(found)}."
 
 
 def _words(findings: Findings, name: str) -> str:
@@ -146,93 +151,6 @@ def _undefined(findings: Findings, name: str, region: str) -> str:
     if region != INCLUSIVE or not whole > 0 or not lost / whole > 1e-4:
         return ""
     return f" It does not exist in {percent(lost / whole)} of the background, which is not drawn."
-
-
-def scan_pictures(findings: Findings, signal: str) -> Iterator[Picture]:
-    """Draw significances against the cut on MET, by region and for MET alone, the deciding one first."""
-    scans: Mapping[str, Any] = findings.summary["signals"][signal]["scans"]
-    colours = dict(zip(scans, ("black", *lines(len(scans) - 1)), strict=True))
-    label, unit = quantity_label("met")
-    for key, ordinate, condition in _SIGNIFICANCES:
-        curves = {
-            name: Curve(
-                "MET alone" if name == INCLUSIVE else region_label(name),
-                _array(its["edges"]),
-                _array(its[key]),
-                colours[name],
-                line=DASHED if name == INCLUSIVE else SOLID,
-                mark=its["quoted"] and its["quoted"]["cut"],
-            )
-            for name, its in scans.items()
-        }
-        figure = plots.scan(
-            list(curves.values()),
-            [curve._replace(y=_positive(scans[name]["background"])) for name, curve in curves.items()],
-            minimum_background=findings.pipeline.regions.minimum_background,
-            label=f"Smallest {label} [{unit}]",
-            ordinate=ordinate,
-            wide=key == _SIGNIFICANCES[0][0],
-            title=f"{findings.title}: {signal}",
-            corner=corner(findings),
-        )
-        what = f"{ordinate} of {signal}{condition}"
-        peaks = [
-            f"{curve.label} {number(float(np.nanmax(curve.y)))}"
-            for curve in curves.values()
-            if np.isfinite(curve.y).any()
-        ]
-        yield picture(
-            figure,
-            f"{what} against a cut on MET. Largest values: {listed(peaks) or 'none'}. "
-            "Below, the background that each cut leaves.",
-            f"{what}, on test events. The dots mark the cuts that validation events chose.",
-        )
-
-
-def roc_picture(findings: Findings, signals: Sequence[str]) -> Picture:
-    """Draw the ROC curves of the error and of simple quantities alone, for some signals."""
-    curves = []
-    for signal, colour in zip(signals, lines(len(signals)), strict=True):
-        its = findings.summary["signals"][signal]
-        for score, line in zip((ERROR, *BASELINES), (SOLID, DASHED, DOTTED), strict=True):
-            if score in its["roc"]:
-                area, points = its["auc"][score], its["roc"][score]
-                curves.append(
-                    Curve(
-                        f"{signal}, {score_label(score)}: {measured(area['value'], area['uncertainty'])}",
-                        _array(points["background_efficiency"]),
-                        _array(points["signal_efficiency"]),
-                        colour,
-                        line=line,
-                    )
-                )
-    figure = plots.roc(curves, title=findings.title)
-    words = listed([curve.label for curve in curves])
-    caption = (
-        "ROC on test events; the numbers are areas under the curves (AUC). Up and to the left is better."
-    )
-    return picture(figure, f"Signal efficiency against background efficiency. AUC: {words}.", caption)
-
-
-def training_picture(findings: Findings) -> Picture:
-    """Draw training and validation loss."""
-    epochs = _array([metrics.epoch for metrics in findings.epochs])
-    losses = {
-        "training": _array([metrics.training_loss for metrics in findings.epochs]),
-        "validation": _array([metrics.validation_loss for metrics in findings.epochs]),
-    }
-    curves = [
-        Curve(name, epochs, loss, colour, DASHED if name == "validation" else SOLID)
-        for (name, loss), colour in zip(losses.items(), (FILLS[0], FILLS[2]), strict=True)
-    ]
-    best = findings.network
-    figure = plots.training(curves, best_epoch=best.best_epoch, title=findings.title)
-    return picture(
-        figure,
-        f"Loss against epoch; the validation loss is smallest, {number(best.validation_loss)}, "
-        f"at epoch {best.best_epoch} of {len(epochs)}.",
-        "Loss by epoch. The training loss is taken while the network changes, the validation loss after it.",
-    )
 
 
 def average_pictures(findings: Findings) -> Iterator[Picture]:
@@ -302,12 +220,3 @@ def _objects(display: Matrix) -> str:
         if many
     ]
     return listed(words) or "no objects"
-
-
-def _positive(values: Sequence[float | None]) -> NDArray[np.float64]:
-    array = _array(values)
-    return np.where(array > 0, array, np.nan)
-
-
-def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..search.filling import ERROR
-from ..search.regions import INCLUSIVE
-from .figures import region_label
+from .figures import region_label, score_label
 from .findings import Findings
 from .wording import candidates_in_words, listed, measured, number, observed, plural
 
 _BASELINES = {"met": "missing transverse momentum (MET)", "m_eff": "effective mass (m_eff)"}
+_DECIDING = "asimov_with_background_uncertainty"
 _AGREE = 2.0  # standard deviations within which two numbers are not called different
 
 
@@ -28,7 +28,7 @@ def _sentences(findings: Findings) -> Iterator[str]:
     )
     for signal, its in summary["signals"].items():
         yield from _separation(signal, its["auc"])
-        yield from _significance(pipeline.regions.minimum_background, its["scans"])
+        yield from _significance(pipeline.regions.minimum_background, its)
     if not summary["signals"]:
         yield "No signal sample is named, so no AUC and no significance is quoted."
     yield from _data(findings)
@@ -53,47 +53,67 @@ def _separation(signal: str, auc: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _compare(error: Mapping[str, float], baseline: Mapping[str, float]) -> str:
-    difference = error["value"] - baseline["value"]
-    if abs(difference) <= _AGREE * math.hypot(error["uncertainty"], baseline["uncertainty"]):
-        return "equal within uncertainties"
-    return "the error does better" if difference > 0 else "the error does worse"
+    verdict = _verdict(error["value"] - baseline["value"], error["uncertainty"], baseline["uncertainty"])
+    return ("equal within uncertainties", "the error does better", "the error does worse")[verdict]
 
 
-def _significance(minimum_background: float, scans: Mapping[str, Any]) -> Iterator[str]:
+def _verdict(difference: float, *uncertainties: float) -> int:
+    """Give 1 or -1 where a difference is more than its uncertainty, else 0."""
+    return 0 if abs(difference) <= _AGREE * math.hypot(*uncertainties) else 1 if difference > 0 else -1
+
+
+def _significance(minimum_background: float, its: Mapping[str, Any]) -> Iterator[str]:
     """Quote the region whose scan promised most on validation events, so that test events chose nothing."""
-    promising = {
-        name: its["chosen"]["asimov_with_background_uncertainty"]
-        for name, its in scans.items()
-        if its["chosen"] is not None and name != INCLUSIVE
-    }
-    baseline = scans.get(INCLUSIVE, {}).get("quoted")
-    if not promising:
+    scans, best = its["scans"], its["best"]
+    if best is None:
         if scans:
             yield (
                 f"No cut in any region leaves {minimum_background:g} expected background events, "
                 "so no significance is quoted for a region."
             )
     else:
-        name = max(promising, key=promising.__getitem__)
-        quoted = scans[name]["quoted"]
+        quoted = best["quoted"]
         signal, background = (
             measured(quoted[part], quoted[f"{part}_uncertainty"]) for part in ("signal", "background")
         )
         yield (
-            f"In the region '{region_label(name)}' with MET of at least {number(quoted['cut'])} GeV, both "
-            f"chosen on validation events, the test events give {signal} signal over {background} background "
-            f"events: {_quote(quoted)}."
+            f"In the region '{region_label(best['region'])}' with MET of at least {number(quoted['cut'])} "
+            f"GeV, both chosen on validation events, the test events give {signal} signal over {background} "
+            f"background events: {_quote(quoted)}."
         )
-    if baseline is not None:
-        yield f"A cut on MET alone, at {number(baseline['cut'])} GeV, gives {_quote(baseline)}."
+        promised = best["chosen"][_DECIDING]
+        yield (
+            f"The validation events had promised {number(promised)}, as the largest of "
+            f"{plural(best['tried'], 'cut')} tried on them: a number that is too large on average, and no "
+            "result."
+        )
+    alone = {name: scans[name]["quoted"] for name in _BASELINES if name in scans and scans[name]["quoted"]}
+    for name, quoted in alone.items():
+        yield f"A cut on {score_label(name)}, at {number(quoted['cut'])} GeV, gives {_quote(quoted)}."
+    if best is not None:
+        yield from _against(best["quoted"], alone)
+
+
+def _against(quoted: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say which simple cuts do better than the network, and which do not."""
+    groups: dict[int, list[str]] = {}
+    for name, its in alone.items():
+        if quoted[_DECIDING] is not None and its[_DECIDING] is not None:
+            uncertainties = (each[f"{_DECIDING}_uncertainty"] for each in (quoted, its))
+            verdict = _verdict(quoted[_DECIDING] - its[_DECIDING], *uncertainties)
+            groups.setdefault(verdict, []).append(score_label(name))
+    words = (("does better than", 1), ("does worse than", -1), ("equals, within uncertainties,", 0))
+    if sentence := listed([f"{verb} {listed(groups[sign])}" for verb, sign in words if sign in groups]):
+        yield f"By the significance with background uncertainty, the network {sentence}."
 
 
 def _quote(quoted: Mapping[str, Any]) -> str:
     if quoted["asimov"] is None:
         return "too little background among the test events to quote a significance"
-    z = measured(quoted["asimov"], quoted["asimov_uncertainty"])
-    simple = measured(quoted["s_over_sqrt_b"], quoted["s_over_sqrt_b_uncertainty"])
-    uncertain = number(quoted["asimov_with_background_uncertainty"])
+    z, uncertain, simple = (
+        measured(quoted[name], quoted[f"{name}_uncertainty"])
+        for name in ("asimov", _DECIDING, "s_over_sqrt_b")
+    )
     return (
         f"an Asimov significance of {z} if the background is known exactly, {uncertain} if it is known to "
         f"the simulation's statistics (s/√b {simple})"

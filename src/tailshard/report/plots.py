@@ -27,51 +27,78 @@ class Curve(NamedTuple):
     """One of the line styles of `canvas`."""
     mark: float | None = None
     """Abscissa to mark on the line."""
+    error: NDArray[np.float64] | None = None
+    """Standard deviations of y."""
+
+
+class Scan(NamedTuple):
+    """Significances against a cut, and the background that each cut leaves."""
+
+    label: str
+    """Of the abscissa."""
+    significance: Sequence[Curve]
+    background: Sequence[Curve]
+    """One for each of the significances, in the same order."""
 
 
 @mpl.rc_context(STYLE)
 def scan(
-    significance: Sequence[Curve],
-    background: Sequence[Curve],
+    scans: Sequence[Scan],
     *,
     minimum_background: float,
-    label: str,
     ordinate: str,
     title: str = "",
     corner: str = "",
     wide: bool = False,
 ) -> Figure:
-    """Draw significance against a cut, above the background that each cut leaves.
+    """Draw significance against cuts, above the background that each cut leaves.
 
     Parameters
     ----------
-    significance, background
-        One curve of each for every region, in the same order.
+    scans
+        One column for each quantity that is cut on, with one ordinate for all.
     minimum_background
         Events below which no significance is quoted; drawn as a line.
-    label, ordinate
-        Of the abscissa and of the upper panel.
+    ordinate
+        Label of the upper panels.
     title, corner
         Above the axes, left and right.
     wide
         For the whole width of the page.
     """
     figure = new_figure(9.2, 6.4) if wide else new_figure(6.4, 5.6)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for curve in significance:
-        _draw(upper, curve)
-    for curve in background:
-        _draw(lower, curve._replace(mark=None))
-    largest = _largest(significance)
-    upper.set_ylim(0, 1.12 * largest if largest > 0 else 1)
-    upper.set_ylabel(ordinate)
+    panels = figure.subplots(
+        2,
+        len(scans),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=(2, 1),
+        width_ratios=(1.7, *[1] * (len(scans) - 1)),
+    )
+    largest = max(_largest(column.significance) for column in scans)
+    most = max(_largest(column.background) for column in scans)
     floor = minimum_background or 1.0
-    lower.set_ylim(floor / 30, 3 * max(_largest(background), floor))  # before the scale, see distributions
-    lower.set_yscale("log")
-    lower.set_ylabel("Background")
+    panels[0, 0].set_ylim(0, 1.12 * largest if largest > 0 else 1)
+    panels[0, 0].set_ylabel(ordinate)
+    panels[1, 0].set_ylim(floor / 30, 3 * max(most, floor))  # before the scale, see distributions
+    panels[1, 0].set_yscale("log")
+    panels[1, 0].set_ylabel("Background")
+    for (upper, lower), column in zip(panels.T, scans, strict=True):
+        for curve in column.significance:
+            _draw(upper, curve._replace(error=None))
+            _mark(upper, curve)
+            if upper is not panels[0, 0]:
+                _name(panels[0, 0], curve)
+        for curve in column.background:
+            _draw(lower, curve)
+        if minimum_background > 0:
+            lower.axhline(minimum_background, color="black", linewidth=1.2, linestyle=DOTTED)
+        lower.set_xlim(*_filled_range(column.significance))
+        lower.xaxis.set_major_locator(MaxNLocator("auto" if column is scans[0] else 3))
+        lower.set_xlabel(column.label)
     if minimum_background > 0:
-        lower.axhline(minimum_background, color="black", linewidth=1.2, linestyle=DOTTED)
-        lower.annotate(
+        panels[1, 0].annotate(
             f"nothing is quoted below {minimum_background:g}",
             (0.01, minimum_background),
             xycoords=("axes fraction", "data"),
@@ -81,15 +108,16 @@ def scan(
             fontsize=10.5,
             path_effects=HALO,
         )
-    lower.set_xlim(*_filled_range(significance))
-    lower.set_xlabel(label)
-    finish(figure, upper, title, corner)
+    finish(figure, panels[0, 0], title, corner, last=panels[0, -1])
     return figure
 
 
 @mpl.rc_context(STYLE)
 def roc(curves: Sequence[Curve], *, title: str = "") -> Figure:
-    """Draw signal efficiency (y) against background efficiency (x, logarithmic)."""
+    """Draw signal efficiency (y) against background efficiency (x, logarithmic), in steps.
+
+    Only points with a positive background efficiency can be drawn.
+    """
     figure = new_figure(6.4, 5.4)
     axes = figure.add_subplot()
     smallest = min((float(curve.x[curve.x > 0].min(initial=1)) for curve in curves), default=1.0)
@@ -97,7 +125,7 @@ def roc(curves: Sequence[Curve], *, title: str = "") -> Figure:
     chance = np.geomspace(left, 1, 200)
     axes.plot(chance, chance, color="#777777", linewidth=1, linestyle=DOTTED, label="chance")
     for curve in curves:
-        _draw(axes, curve)
+        _draw(axes, curve, drawstyle="steps-post")
     axes.grid(color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_xlim(left, 1)
@@ -189,9 +217,40 @@ def _draw(axes: Axes, curve: Curve, **style: Any) -> None:
         zorder=2 if curve.line == SOLID else 2.5,  # a broken line hides nothing below it
         **style,
     )
-    if curve.mark is not None:
-        height = curve.y[np.argmin(np.abs(curve.x - curve.mark))]
-        axes.plot([curve.mark], [height], "o", color=curve.colour, markersize=8, markeredgecolor="white")
+    if curve.error is not None:
+        axes.fill_between(
+            curve.x,
+            curve.y - curve.error,
+            curve.y + curve.error,
+            step="post" if style.get("drawstyle") == "steps-post" else None,
+            color=curve.colour,
+            alpha=0.16,
+            linewidth=0,
+        )
+
+
+def _mark(axes: Axes, curve: Curve) -> None:
+    """Mark a point on a curve, with its uncertainty."""
+    if curve.mark is None:
+        return
+    place = int(np.argmin(np.abs(curve.x - curve.mark)))
+    error = None if curve.error is None else curve.error[place]
+    axes.errorbar(
+        [curve.mark],
+        [curve.y[place]],
+        yerr=error,
+        fmt="o",
+        color=curve.colour,
+        markersize=8,
+        markeredgecolor="white",
+        elinewidth=1.6,
+        zorder=3,
+    )
+
+
+def _name(axes: Axes, curve: Curve) -> None:
+    """Put a curve of other axes into the legend."""
+    axes.plot([], [], color=curve.colour, linestyle=curve.line, label=curve.label)
 
 
 def _largest(curves: Sequence[Curve]) -> float:

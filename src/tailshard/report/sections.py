@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ..search.filling import ERROR
-from . import figures, tables
+from . import curves, figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .findings import Findings
 from .wording import candidates_in_words
@@ -49,6 +49,7 @@ def _samples(findings: Findings) -> Iterator[Block]:
         f"{findings.pipeline.luminosity:.4g} fb⁻¹; uncertainties are those of the simulation's statistics."
     )
     yield tables.samples(findings)
+    yield tables.inputs(findings)
 
 
 def _cutflow(findings: Findings) -> Iterator[Block]:
@@ -84,9 +85,11 @@ def _regions(findings: Findings) -> Iterator[Block]:
     floor = findings.pipeline.regions.minimum_background
     yield Text(
         "Regions are defined on the background's validation events, without regard to signal or data, and "
-        "they overlap. Yields are those of the test events. A background of which no simulated event is left "
-        "is not known to be absent: in brackets, what its yield is below at 68 % confidence. No "
-        f"significance is quoted below {floor:g} expected background events."
+        "they overlap. Yields are those of the test events. Beside each region stand cuts on MET alone and "
+        "on m_eff alone, which know no network, chosen to keep the same share of the background's "
+        "validation events. A background of which no simulated event is left is not known to be absent: in "
+        "brackets, what its yield is below at 68 % confidence. No significance is quoted below "
+        f"{floor:g} expected background events."
     )
     yield tables.regions(findings)
     for signal in findings.summary["signals"]:
@@ -110,20 +113,27 @@ def _significance(findings: Findings) -> Iterator[Block]:
         yield Note(_NO_SIGNAL)
         return
     yield Text(
-        "A cut on MET is scanned in every region; MET alone, without any region, is the baseline. The cut is "
-        "chosen where validation events promise the largest Asimov significance with the background known to "
-        "its statistical uncertainty, and quoted on test events, which had no say. Nothing is quoted where "
-        f"fewer than {findings.pipeline.regions.minimum_background:g} background events are expected. "
-        "Systematic uncertainties are not included."
+        "A cut on MET is scanned in every region; MET alone and m_eff alone, without any region, are the "
+        "baselines. The cut is chosen where validation events promise the largest Asimov significance with "
+        "the background known to its statistical uncertainty, and quoted on test events, which had no say. "
+        f"Nothing is quoted where fewer than {findings.pipeline.regions.minimum_background:g} background "
+        "events are expected. Systematic uncertainties are not included."
+    )
+    yield Text(
+        "What validation events promise for the chosen cut is not a result. It is the largest of as many "
+        "numbers as cuts were tried, and each of them fluctuates with the simulated events: the largest is "
+        "preferably one that fluctuated up (the look-elsewhere effect, or selection bias). The test events "
+        "took no part in the choice, so what they give for the same cut has no such bias, and is on average "
+        "smaller. Between regions, too, the choice is made on validation events."
     )
     for signal, its in findings.summary["signals"].items():
         if its["scans"]:
-            first, *others = figures.scan_pictures(findings, signal)
+            first, *others = curves.scan_pictures(findings, signal)
             yield Pictures([first], wide=True)
             yield Pictures(others)
             yield tables.scans(findings, signal)
         else:
-            yield Note(f"{signal}: MET was not computed, so there is nothing to scan.")
+            yield Note(f"{signal}: neither MET nor m_eff was computed, so there is nothing to scan.")
 
 
 def _separation(findings: Findings) -> Iterator[Block]:
@@ -133,7 +143,12 @@ def _separation(findings: Findings) -> Iterator[Block]:
         return
     drawable = [name for name, its in signals.items() if its["roc"][ERROR]["background_efficiency"]]
     if drawable:
-        yield Pictures([figures.roc_picture(findings, drawable)])
+        yield Text(
+            "Efficiencies are those of the loosest cut that keeps no more than the given share of the "
+            "background; uncertainties are of the statistics of signal and background. There is none where "
+            "the background sample cannot tell so small a share: below that of one of its events."
+        )
+        yield Pictures([curves.roc_picture(findings, drawable)])
         yield tables.separation(findings, drawable)
     for name in signals:
         if name not in drawable:
@@ -142,7 +157,7 @@ def _separation(findings: Findings) -> Iterator[Block]:
 
 def _training(findings: Findings) -> Iterator[Block]:
     if findings.epochs:
-        yield Pictures([figures.training_picture(findings)])
+        yield Pictures([curves.training_picture(findings)])
     else:
         yield Note("The training left no metrics behind, so there are no curves.")
     yield tables.network(findings)

@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from ..search.filling import BASELINES, ERROR
-from ..search.regions import INCLUSIVE
+from ..search.comparison import BACKGROUND_EFFICIENCIES
+from ..search.filling import ERROR
+from ..search.separation import share
+from ..search.significance import Spectrum
 from ..store.layout import SPLITS
 from .blocks import Table
+from .curves import scan_label
 from .figures import quantity_label, quantity_name, region_label, score_label
 from .findings import Findings
 from .wording import NOTHING, count, fixed, measured, number, observed, percent, plural
 
 CANDIDATES_SHOWN = 20
+INPUTS_SHOWN = 100
 _CUTFLOW_COLUMNS = 10
-_BACKGROUND_EFFICIENCIES = (0.1, 0.01, 0.001, 0.0001)
 _SIGNIFICANCES = ("s/√b", "Asimov", "Asimov, background uncertain")
 
 
@@ -68,28 +71,60 @@ def _cutflow(header: list[str], columns: list[list[str]]) -> Table:
     return Table("Events left after each cut", header, rows)
 
 
+def inputs(findings: Findings) -> Table:
+    """List the files that were read, without their folders; the first ones of very many."""
+    found = findings.summary["inputs"]
+    rows = [
+        [
+            row["dataset"],
+            row["channel"],
+            row["url"].rpartition("/")[2],
+            count(row["entries"]),
+            count(row["selected"]),
+        ]
+        for row in found[:INPUTS_SHOWN]
+    ]
+    if len(found) > INPUTS_SHOWN:
+        rest = found[INPUTS_SHOWN:]
+        sums = (count(sum(row[name] for row in rest)) for name in ("entries", "selected"))
+        rows.append(["", "", f"{plural(len(rest), 'more file')}, named in summary.json", *sums])
+    return Table("Files that were read", ["Data set", "Channel", "File", "Events", "Selected"], rows, 3)
+
+
 def regions(findings: Findings) -> Table:
-    """List thresholds, background and data of every region."""
+    """List thresholds, background and data of every region, and of simple cuts of the same size."""
     found = findings.summary["regions"]
     has_data = found[0]["data"] is not None
     limits = [_limits(region) for region in found]
     limited = any(limits)
-    rows = [
-        [
-            region_label(region["name"]),
-            region["rule"],
-            number(region["threshold"], 4),
-            _pair(region["background"]),
-            *([observed(region["data"])] if has_data else []),
-            *([limit or NOTHING] if limited else []),
+    rows = []
+    for region, limit in zip(found, limits, strict=True):
+        error = "" if region["threshold"] is None else f"error {number(region['threshold'], 4)}"
+        cuts = [(region_label(region["name"]), region["rule"], error or NOTHING, region, limit)]
+        for quantity, its in region["baselines"].items():
+            equal = f"as much of the background, by {score_label(quantity)}"
+            cuts.append(("", equal, _cut(quantity, its["threshold"]), its, ""))
+        rows += [
+            [
+                name,
+                rule,
+                cut,
+                _pair(its["background"]),
+                *([observed(its["data"])] if has_data else []),
+                *([why or NOTHING] if limited else []),
+            ]
+            for name, rule, cut, its, why in cuts
         ]
-        for region, limit in zip(found, limits, strict=True)
-    ]
     pipeline = findings.pipeline
     recorded = "" if findings.to_data == 1 else f" ({pipeline.data_luminosity:.4g} fb⁻¹)"
-    header = ["Region", "Rule", "log10(error) from", "Background", *([f"Data{recorded}"] if has_data else [])]
+    header = ["Region", "Rule", "From", "Background", *([f"Data{recorded}"] if has_data else [])]
     header += ["Limited by simulation"] if limited else []
-    return Table("Signal regions", header, rows, text_columns=2)
+    return Table("Signal regions (error: log10), and cuts of the same size", header, rows, text_columns=2)
+
+
+def _cut(quantity: str, smallest: float) -> str:
+    name = "MET" if quantity == "met" else quantity
+    return f"{name} {number(smallest)}\u00a0{quantity_label(quantity)[1]}"
 
 
 def _limits(region: Mapping[str, Any]) -> str:
@@ -106,39 +141,54 @@ def _limits(region: Mapping[str, Any]) -> str:
 
 
 def signal_in_regions(findings: Findings, signal: str) -> Table:
-    """List what is expected of a signal in every region."""
+    """List what is expected of a signal in every region, and by simple cuts of the same size."""
+    found = findings.summary["regions"]
+    whole = found[0]["signals"][signal]
     rows = []
-    for region in findings.summary["regions"]:
-        its = region["signals"][signal]
-        rows.append(
-            [region_label(region["name"]), _pair(its), percent(its["efficiency"]), *_significances(its)]
-        )
-    header = ["Region", "Expected", "Efficiency", *_SIGNIFICANCES]
-    return Table(f"{signal} in the regions, without a cut on MET", header, rows)
+    for region in found:
+        cuts = {ERROR: region, **region["baselines"]}
+        for score, cut in cuts.items():
+            its = cut["signals"][signal]
+            name = region_label(region["name"]) if score == ERROR else ""
+            by = "every event" if region["threshold"] is None else score_label(score)
+            rows.append([name, by, _pair(its), _pair(cut["background"]), _efficiency(its, whole)])
+            rows[-1] += _significances(its)
+    header = ["Region", "By", "Signal", "Background", "Efficiency", *_SIGNIFICANCES]
+    return Table(f"{signal} in the regions, without a further cut", header, rows, text_columns=2)
+
+
+def _efficiency(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """Write the share of a signal above a cut, in per cent."""
+    values = np.array([part["value"], whole["value"] - part["value"]])
+    variances = np.array([part["uncertainty"] ** 2, whole["uncertainty"] ** 2 - part["uncertainty"] ** 2])
+    above, below = (Spectrum(*pair) for pair in zip(values, np.maximum(variances, 0), strict=True))
+    found = share(above, below)
+    return measured(100 * float(found.values), 100 * float(found.uncertainties)) + "\u00a0%"
 
 
 def scans(findings: Findings, signal: str) -> Table:
-    """List the cuts on MET that validation events chose, and what test events say of them."""
-    header = ["Region", "MET from [GeV]", f"Validation: {_SIGNIFICANCES[-1]}", "Signal", "Background"]
+    """List the cuts that validation events chose, and what test events say of them."""
+    header = ["Region", "Cut", "Cuts tried", "Promised by validation", "Signal", "Background"]
     header += _SIGNIFICANCES
     rows = []
     for name, scan in findings.summary["signals"][signal]["scans"].items():
-        label = "MET alone" if name == INCLUSIVE else region_label(name)
         if scan["quoted"] is None:
-            rows.append([label, *[NOTHING] * (len(header) - 1)])
+            rows.append([scan_label(name), *[NOTHING] * (len(header) - 1)])
             continue
         chosen, quoted = scan["chosen"], scan["quoted"]
         rows.append(
             [
-                label,
-                number(quoted["cut"]),
+                scan_label(name),
+                _cut(scan["variable"], quoted["cut"]),
+                count(scan["tried"]),
                 number(chosen["asimov_with_background_uncertainty"]),
                 measured(quoted["signal"], quoted["signal_uncertainty"]),
                 measured(quoted["background"], quoted["background_uncertainty"]),
                 *_significances(quoted),
             ]
         )
-    return Table(f"{signal}: cuts chosen on validation events, quoted on test events", header, rows)
+    caption = f"{signal}: cuts chosen on validation events, all but 'promised' quoted on test events"
+    return Table(caption, header, rows)
 
 
 def separation(findings: Findings, signals: Sequence[str]) -> Table:
@@ -146,14 +196,11 @@ def separation(findings: Findings, signals: Sequence[str]) -> Table:
     rows = []
     for signal in signals:
         its = findings.summary["signals"][signal]
-        for score in (ERROR, *BASELINES):
-            if score in its["roc"]:
-                curve = its["roc"][score]
-                background = np.maximum.accumulate(curve["background_efficiency"])
-                kept = np.interp(_BACKGROUND_EFFICIENCIES, background, curve["signal_efficiency"])
-                efficiencies = [number(float(efficiency)) for efficiency in kept]
-                rows.append([signal, score_label(score), _pair(its["auc"][score]), *efficiencies])
-    header = ["Signal", "Score", "AUC", *(f"at {efficiency:g}" for efficiency in _BACKGROUND_EFFICIENCIES)]
+        for score, found in its["efficiencies"].items():
+            rows.append(
+                [signal, score_label(score), _pair(its["auc"][score]), *(_pair(row) for row in found)]
+            )
+    header = ["Signal", "Score", "AUC", *(f"at {efficiency:g}" for efficiency in BACKGROUND_EFFICIENCIES)]
     caption = "AUC, and signal efficiency at fixed background efficiencies, on test events"
     return Table(caption, header, rows, text_columns=2)
 
@@ -241,7 +288,9 @@ def _significances(its: Mapping[str, float | None]) -> list[str]:
     return [
         measured(its["s_over_sqrt_b"], its["s_over_sqrt_b_uncertainty"]),
         measured(its["asimov"], its["asimov_uncertainty"]),
-        number(its["asimov_with_background_uncertainty"]),
+        measured(
+            its["asimov_with_background_uncertainty"], its["asimov_with_background_uncertainty_uncertainty"]
+        ),
     ]
 
 

@@ -51,10 +51,11 @@ from .filling import (
     observable_axes,
     spectrum_axes,
 )
+from .quoting import Quote, spectrum
 from .reduction import reduce_slots
 from .regions import Region, define_regions
 from .score import scored_with
-from .summary import Quote, finite_or_none, spectrum, summarise
+from .summary import finite_or_none, summarise
 
 if TYPE_CHECKING:
     import pyarrow as pa

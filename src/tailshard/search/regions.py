@@ -102,11 +102,18 @@ def threshold_at(contents: Array, edges: Array, efficiency: float) -> float:
     ProcessingError
         More than this share lies above the last edge.
     """
-    kept = np.cumsum(contents[:0:-1])[::-1] / contents.sum()
-    allowed = np.maximum.accumulate(kept[::-1])[::-1] <= efficiency * (1 + 1e-12)
-    if not allowed.any():
+    edge = lowest_edge(contents, edges, efficiency)
+    if edge is None:
+        lost = contents[-1] / contents.sum()
         raise ProcessingError(
-            f"{100 * kept[-1]:.3g} % of the background has a log10 error above {edges[-1]:g}, so no region "
+            f"{100 * lost:.3g} % of the background has a log10 error above {edges[-1]:g}, so no region "
             f"can keep {100 * efficiency:g} % of it; the network has diverged, train it again"
         )
-    return float(edges[np.argmax(allowed)])
+    return edge
+
+
+def lowest_edge(contents: Array, edges: Array, efficiency: float) -> float | None:
+    """Find the threshold of `threshold_at`, of any quantity; None if no edge is tight enough."""
+    kept = np.cumsum(contents[:0:-1])[::-1] / contents.sum()
+    allowed = np.maximum.accumulate(kept[::-1])[::-1] <= efficiency * (1 + 1e-12)
+    return float(edges[np.argmax(allowed)]) if allowed.any() else None

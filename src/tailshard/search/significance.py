@@ -1,4 +1,4 @@
-"""How well a signal stands out: significances, scans, ROC curves and their uncertainties.
+"""How well a signal stands out: significances, scans and their uncertainties.
 
 Pure functions on arrays. Event weights may be negative, so a sum may be zero or below; where a formula
 has no meaning there the result is NaN, never a guess.
@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 # s / sqrt(b + sigma^2) is then exact to the same order.
 _SMALL_RATIO = 1e-6
 
-# Background efficiencies at which a ROC curve is drawn: even on a linear and on a logarithmic axis.
-_ROC_POINTS = np.union1d(np.linspace(0, 1, 101), np.logspace(-5, 0, 101))
+# Relative step of the numerical derivatives of a significance.
+_STEP = 1e-4
 
 
 class Spectrum(NamedTuple):
@@ -53,20 +53,8 @@ class Significance(NamedTuple):
     """From the statistics of the simulation, signal and background."""
     asimov_with_background_uncertainty: Array
     """Median discovery significance, the background known to its statistical uncertainty."""
-
-
-class Measured(NamedTuple):
-    """A number and its standard deviation."""
-
-    value: float
-    uncertainty: float
-
-
-class Roc(NamedTuple):
-    """Shares of signal and background above falling cuts, both from 0 to 1, arrays of one length."""
-
-    background_efficiency: Array
-    signal_efficiency: Array
+    asimov_with_background_uncertainty_uncertainty: Array
+    """From the statistics of the simulation, signal and background."""
 
 
 def s_over_sqrt_b(signal: ArrayLike, background: ArrayLike) -> Array:
@@ -112,7 +100,8 @@ def significance(signal: Spectrum, background: Spectrum, minimum_background: flo
     """Give every significance of a signal over a background.
 
     The uncertainties are those of the simulation's statistics, propagated linearly from s and b:
-    dZ/ds = ln(1 + s/b) / Z and dZ/db = (ln(1 + s/b) - s/b) / Z.
+    dZ/ds = ln(1 + s/b) / Z and dZ/db = (ln(1 + s/b) - s/b) / Z; those of the significance with background
+    uncertainty are taken numerically, the relative uncertainty of b going with 1 / sqrt(b).
 
     Parameters
     ----------
@@ -135,8 +124,33 @@ def significance(signal: Spectrum, background: Spectrum, minimum_background: flo
         )
         # Where nothing exceeds the background, Z is zero and s / sqrt(b) has its slope.
         z_uncertainty = np.where(ratio < _SMALL_RATIO, simple_uncertainty, z_uncertainty)
-    with_uncertainty = asimov(s, np.nan_to_num(b), background.uncertainties)
-    return Significance(simple, simple_uncertainty, z, z_uncertainty, with_uncertainty)
+    uncertain = asimov(s, np.nan_to_num(b), background.uncertainties)
+    return Significance(
+        simple,
+        simple_uncertainty,
+        z,
+        z_uncertainty,
+        uncertain,
+        _uncertainty_of_uncertain(s, b, signal.variances, background.variances),
+    )
+
+
+def _uncertainty_of_uncertain(s: Array, b: Array, s_variance: Array, b_variance: Array) -> Array:
+    """Propagate the statistics of s and b to the significance with background uncertainty."""
+
+    def z(of_s: Array, of_b: Array) -> Array:
+        relative = b_variance / b  # of weights of one size: the variance is proportional to b
+        return asimov(of_s, np.nan_to_num(of_b), np.sqrt(np.nan_to_num(relative * of_b)))
+
+    by_s = (z(s * (1 + _STEP), b) - z(s * (1 - _STEP), b)) / (2 * _STEP)
+    by_b = (z(s, b * (1 + _STEP)) - z(s, b * (1 - _STEP))) / (2 * _STEP)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Where nothing exceeds the background, Z is zero and its limit has this slope.
+        slope = 1 / np.sqrt(b + b_variance)
+        positive = s > _SMALL_RATIO * b
+        of_signal = s_variance * np.where(positive, by_s / s, slope) ** 2
+        result: Array = np.sqrt(of_signal + b_variance * np.where(positive, by_b / b, 0) ** 2)
+    return result
 
 
 def tails(contents: Spectrum) -> Spectrum:
@@ -168,63 +182,6 @@ def best_cut(scan: Significance) -> int | None:
     """
     z = scan.asimov_with_background_uncertainty
     return None if np.isnan(z).all() else int(np.nanargmax(z))
-
-
-def auc(signal: Spectrum, background: Spectrum) -> Measured:
-    """Give the weighted area under the ROC curve, from two binned distributions of a score.
-
-    It is the probability that a signal event scores higher than a background event, ties counting
-    half: sum_ij s_i b_j [i > j or half i = j] / (S B). This is linear in each set of weights, so
-    negative ones need no sorting and no clipping. The variance is linear propagation of the bins' sums
-    of squared weights, which for unit weights is that of DeLong, DeLong and Clarke-Pearson (1988).
-
-    Parameters
-    ----------
-    signal, background
-        The same bins, in rising order of the score, underflow and overflow included.
-
-    Returns
-    -------
-    Measured
-        NaN where signal or background sum to zero or less.
-    """
-    total_signal, total_background = signal.values.sum(), background.values.sum()
-    if not (total_signal > 0 and total_background > 0):
-        return Measured(np.nan, np.nan)
-    background_below = (np.cumsum(background.values) - background.values / 2) / total_background
-    signal_above = 1 - (np.cumsum(signal.values) - signal.values / 2) / total_signal
-    area = float(signal.values @ background_below / total_signal)
-    variance = (
-        signal.variances @ (background_below - area) ** 2 / total_signal**2
-        + background.variances @ (signal_above - area) ** 2 / total_background**2
-    )
-    return Measured(area, float(np.sqrt(variance)))
-
-
-def roc(signal: Array, background: Array) -> Roc:
-    """Give the ROC curve of two binned distributions of a score, at a few hundred points.
-
-    With negative weights an efficiency may turn back or leave [0, 1]; it is given as it is.
-
-    Parameters
-    ----------
-    signal, background
-        Sums of weights in the same bins, in rising order of the score, underflow and overflow included.
-
-    Returns
-    -------
-    Roc
-        Empty arrays where signal or background sum to zero or less.
-    """
-    if not (signal.sum() > 0 and background.sum() > 0):
-        return Roc(np.empty(0), np.empty(0))
-    signal_efficiency, background_efficiency = (
-        np.concatenate([[0.0], np.cumsum(values[::-1]) / values.sum()]) for values in (signal, background)
-    )
-    reached = np.maximum.accumulate(background_efficiency)
-    points = np.unique(np.searchsorted(reached, _ROC_POINTS).clip(max=len(reached) - 1))
-    points = np.union1d(points, [0, len(reached) - 1])
-    return Roc(background_efficiency[points], signal_efficiency[points])
 
 
 def _float_arrays(*values: ArrayLike) -> tuple[Array, ...]:

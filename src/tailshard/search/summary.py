@@ -12,6 +12,8 @@
         splits, scale        which splits yields are quoted from, and the factor that makes up for the others
         yield                expected events (data: observed), yield_uncertainty its statistical uncertainty
         undefined            {observable: part of the yield for which the observable does not exist}
+    inputs                   [{channel, dataset, url, entries, selected}]: files that were read; entries are
+                             the events in it, selected ones are in the store
     quarantine               [{dataset, url, reason, ...}]: inputs that could not be read
     scales                   {sample: factor on its weights that makes up for them}
     warnings                 [sentence]: what of these inputs makes the numbers below less than they seem
@@ -27,20 +29,30 @@
         data                 observed events; null without data
         signals.<signal>     {value, uncertainty, efficiency, s_over_sqrt_b, asimov, ...}: as `Significance`,
                              null where the background is not quotable
+        baselines.<quantity> a region of the same size from a cut on "met" or "m_eff" alone: {threshold,
+                             background_efficiency, background, data, signals}; empty for "inclusive"
     signals.<signal>         on the quoted splits, signal against all background
         auc.<score>          {value, uncertainty}; scores are "error" and the baselines "met", "m_eff"
-        roc.<score>          {background_efficiency, signal_efficiency}: lists of one length
-        scans.<region>       counting what lies above a cut on MET inside the region; "inclusive" is the
-                             baseline that knows no network
-            variable         met
+        efficiencies.<score> [{background_efficiency, value, uncertainty}]: of the signal at four background
+                             efficiencies; null where the background sample cannot resolve them
+        roc.<score>          {background_efficiency, signal_efficiency, signal_efficiency_uncertainty}: lists
+                             of one length, points of a curve of steps; and its resolution
+        scans.<name>         counting what lies above a cut: on MET inside the region of that name, and on
+                             "met" or "m_eff" alone, which know no network
+            variable         what is cut on
             edges            the cuts, GeV; the lists below have their length
             signal, background, s_over_sqrt_b, asimov, asimov_with_background_uncertainty
-                             of test events; null where the expected background is too small
+                             of test events, each with a list <name>_uncertainty from the statistics of the
+                             simulation; null where the expected background is too small
             validation       {signal, background, ...}: the same lists of validation events
+            tried            number of cuts with enough background in validation events
             chosen           {cut, ...}: the cut of the largest Asimov significance (the background known
-                             to its statistical uncertainty) in *validation* events
+                             to its statistical uncertainty) in *validation* events. The largest of many
+                             numbers that fluctuate, it is too large: no result
             quoted           {cut, ...}: what that cut gives in *test* events, which had no say in the choice;
                              both are null where no cut leaves enough background
+        best                 {region, tried, chosen, quoted}: the region whose chosen cut promises most in
+                             validation events, and how many cuts in all regions were tried; null without one
     candidates               {count, fraction, limited, smallest_error}, null without data; limited is
                              true where report.maximum_candidates left events of that fraction out
     provenance               {pipeline, snapshot, model}: content hashes of what the numbers were made from
@@ -61,64 +73,22 @@ weights is Poisson distributed to good approximation (G. Bohm, G. Zech, arXiv:13
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..config import Pipeline
 from ..store.catalog import Catalog
 from ..store.layout import SPLITS
-from .filling import BASELINES, ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
+from .baselines import of_equal_size
+from .comparison import compare
+from .filling import ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
+from .quoting import Quote, only, quote, spectrum, total
 from .regions import Region
-from .significance import Significance, Spectrum, auc, best_cut, roc, significance, tails
+from .significance import Spectrum, significance
 
 NONE_SEEN = -math.log(1 - math.erf(math.sqrt(0.5)))
 """Upper limit on the mean of a Poisson distribution that gave no event, at 68.27 % confidence."""
-
-
-class Quote(NamedTuple):
-    """Which events of a channel a yield is taken from."""
-
-    splits: tuple[str, ...]
-    scale: float
-    """Factor on the weights that makes up for the splits left out."""
-
-
-def quote(pipeline: Pipeline, channel: str) -> Quote:
-    """Tell from which splits the yield of a channel is quoted."""
-    if pipeline.channels[channel] == "data" and channel not in pipeline.training_channels:
-        return Quote(SPLITS, 1.0)
-    return Quote(("test",), 1 / pipeline.splits.test)
-
-
-def spectrum(histogram: Any, quotes: Mapping[str, Quote], region: str | None = None) -> Spectrum:
-    """Add the bins of several channels, each from its splits and with its scale.
-
-    Parameters
-    ----------
-    histogram
-        With axes channel, split, then region if one is named, then any other.
-    quotes
-        Channels to add, and how.
-    region
-        Region to take.
-
-    Returns
-    -------
-    Spectrum
-        Bins of the remaining axes, underflow first and overflow last.
-    """
-    bins = histogram.view(flow=True)
-    if region is not None:
-        bins = bins[:, :, histogram.axes["region"].index(region)]
-    total = Spectrum(np.zeros(bins.shape[2:]), np.zeros(bins.shape[2:]))
-    for channel, (splits, scale) in quotes.items():
-        place = histogram.axes["channel"].index(channel)
-        for split in splits:
-            part = bins[place, histogram.axes["split"].index(split)]
-            scaled = Spectrum(part["value"], part["variance"]).scaled(scale)
-            total = Spectrum(total.values + scaled.values, total.variances + scaled.variances)
-    return total
 
 
 def summarise(
@@ -143,18 +113,25 @@ def summarise(
         As in the summary.
     """
     quotes = {channel: quote(pipeline, channel) for channel in pipeline.channels}
-    kinds = {kind: _of(quotes, pipeline.channels_of(kind)) for kind in ("background", "signal", "data")}
+    kinds = {kind: only(quotes, pipeline.channels_of(kind)) for kind in ("background", "signal", "data")}
     content = {
         "pipeline": pipeline.name,
         "luminosity": pipeline.luminosity,
         "fractions": dict(zip(SPLITS, pipeline.splits.fractions, strict=True)),
         "channels": {channel: _channel(pipeline, catalog, histograms, quotes, channel) for channel in quotes},
+        "inputs": _inputs(catalog),
         "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
         "scales": catalog.scales,
         "warnings": catalog.warnings,
-        "regions": [_region(pipeline, region, histograms, quotes, kinds) for region in regions],
+        "regions": [
+            {
+                **_region(pipeline, region, histograms, quotes, kinds),
+                "baselines": of_equal_size(pipeline, histograms, region, kinds),
+            }
+            for region in regions
+        ],
         "signals": {
-            signal: _signal(pipeline, histograms, regions, signal, kinds["background"])
+            signal: compare(pipeline, histograms, regions, quotes[signal], signal, kinds["background"])
             for signal in kinds["signal"]
         },
         "candidates": candidates,
@@ -177,15 +154,11 @@ def finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _of(quotes: Mapping[str, Quote], channels: Sequence[str]) -> dict[str, Quote]:
-    return {channel: quotes[channel] for channel in channels}
-
-
 def _channel(
     pipeline: Pipeline, catalog: Catalog, histograms: Filled, quotes: Mapping[str, Quote], channel: str
 ) -> dict[str, Any]:
-    alone = _of(quotes, [channel])
-    everything = _total(spectrum(histograms[fine(ERROR)], alone))
+    alone = only(quotes, [channel])
+    everything = total(spectrum(histograms[fine(ERROR)], alone))
     lost = spectrum(histograms[UNDEFINED], alone)
     observables = histograms[UNDEFINED].axes["histogram"]
     return {
@@ -204,6 +177,17 @@ def _channel(
     }
 
 
+def _inputs(catalog: Catalog) -> list[dict[str, Any]]:
+    """List the files that were read, in the order of the store."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for slot in catalog.slots:
+        new = {"channel": slot.channel, "dataset": slot.dataset, "url": slot.url, "entries": 0, "selected": 0}
+        row = found.setdefault((slot.dataset, slot.url), new)
+        row["entries"] += slot.stop - slot.start
+        row["selected"] += slot.selected
+    return list(found.values())
+
+
 def _region(
     pipeline: Pipeline,
     region: Region,
@@ -212,11 +196,11 @@ def _region(
     kinds: Mapping[str, Mapping[str, Quote]],
 ) -> dict[str, Any]:
     def expected(channels: Mapping[str, Quote]) -> Spectrum:
-        return _total(spectrum(histograms[ERROR], channels, region.name))
+        return total(spectrum(histograms[ERROR], channels, region.name))
 
     def measured(channels: Mapping[str, Quote]) -> dict[str, Any]:
-        total = expected(channels)
-        return {"value": total.values, "uncertainty": total.uncertainties}
+        found = expected(channels)
+        return {"value": found.values, "uncertainty": found.uncertainties}
 
     def raw(channel: str) -> int:
         counted = spectrum(histograms[EVENTS], {channel: Quote(quotes[channel].splits, 1.0)}, region.name)
@@ -233,8 +217,8 @@ def _region(
     floor = pipeline.regions.minimum_background
 
     def signal(channel: str) -> dict[str, Any]:
-        alone = _of(quotes, [channel])
-        selected = _total(spectrum(histograms[fine(ERROR)], alone)).values
+        alone = only(quotes, [channel])
+        selected = total(spectrum(histograms[fine(ERROR)], alone)).values
         value = expected(alone)
         return {
             **measured(alone),
@@ -249,7 +233,7 @@ def _region(
         "background_efficiency": region.background_efficiency,
         "yields": {
             channel: {
-                **measured(_of(quotes, [channel])),
+                **measured(only(quotes, [channel])),
                 "raw": raw(channel),
                 "upper_limit": upper_limit(channel),
             }
@@ -261,83 +245,3 @@ def _region(
         "data": expected(kinds["data"]).values if kinds["data"] else None,
         "signals": {channel: signal(channel) for channel in kinds["signal"]},
     }
-
-
-def _signal(
-    pipeline: Pipeline,
-    histograms: Filled,
-    regions: Sequence[Region],
-    signal: str,
-    background: Mapping[str, Quote],
-) -> dict[str, Any]:
-    alone = {signal: quote(pipeline, signal)}
-    spectra = {
-        score: (spectrum(histograms[fine(score)], alone), spectrum(histograms[fine(score)], background))
-        for score in (ERROR, *BASELINES)
-        if fine(score) in histograms
-    }
-    return {
-        "auc": {score: auc(*both) for score, both in spectra.items()},
-        "roc": {
-            score: roc(of_signal.values, of_all.values) for score, (of_signal, of_all) in spectra.items()
-        },
-        "scans": {
-            region.name: _scan(pipeline, histograms[SCAN], region.name, alone, background)
-            for region in regions
-            if SCAN in histograms
-        },
-    }
-
-
-def _scan(
-    pipeline: Pipeline,
-    histogram: Any,
-    region: str,
-    signal: Mapping[str, Quote],
-    background: Mapping[str, Quote],
-) -> dict[str, Any]:
-    validation = Quote(("validation",), 1 / pipeline.splits.validation)
-    edges = histogram.axes["met"].edges
-
-    def counted(as_quoted: bool) -> tuple[Spectrum, Spectrum, Significance]:
-        of_signal, of_background = (
-            tails(spectrum(histogram, it if as_quoted else dict.fromkeys(it, validation), region))
-            for it in (signal, background)
-        )
-        found = significance(of_signal, of_background, pipeline.regions.minimum_background)
-        return of_signal, of_background, found
-
-    seen, tested = counted(as_quoted=False), counted(as_quoted=True)
-    best = best_cut(seen[2])
-    return {
-        "variable": "met",
-        "edges": edges,
-        **_curves(*tested),
-        "validation": _curves(*seen),
-        "chosen": None if best is None else {"cut": edges[best], **_point(best, *seen)},
-        "quoted": None if best is None else {"cut": edges[best], **_point(best, *tested)},
-    }
-
-
-def _curves(signal: Spectrum, background: Spectrum, found: Significance) -> dict[str, Any]:
-    return {
-        "signal": signal.values,
-        "background": background.values,
-        "s_over_sqrt_b": found.s_over_sqrt_b,
-        "asimov": found.asimov,
-        "asimov_with_background_uncertainty": found.asimov_with_background_uncertainty,
-    }
-
-
-def _point(place: int, signal: Spectrum, background: Spectrum, found: Significance) -> dict[str, Any]:
-    return {
-        "signal": signal.values[place],
-        "signal_uncertainty": signal.uncertainties[place],
-        "background": background.values[place],
-        "background_uncertainty": background.uncertainties[place],
-        **{name: values[place] for name, values in found._asdict().items()},
-    }
-
-
-def _total(bins: Spectrum) -> Spectrum:
-    return Spectrum(bins.values.sum(), bins.variances.sum())
