@@ -26,7 +26,8 @@ class Dataset(Part):
     dialect: PluginName
     """The ntuple release: atlas-2025, atlas-2020, atlas-2016."""
     files: Locations
-    """Glob patterns below the data root, absolute paths, or URLs."""
+    """Glob patterns below the data root, absolute paths, or URLs. Without a data root, relative ones start
+    at the folder of the pipeline file, unless there is something published to read instead."""
     published: Locations = ()
     """URLs to read where there is no data root."""
     name: Name | None = None
@@ -220,7 +221,7 @@ class Pipeline(Part):
     name: Name
     description: str = ""
     data_root: str | None = None
-    """Where relative input paths start; --data-root overrides it."""
+    """Where relative input paths start, itself seen from the pipeline file; --data-root overrides it."""
     luminosity: Luminosity
     """fb^-1; simulation is scaled to it."""
     datasets: tuple[Dataset, ...] = Field(min_length=1)

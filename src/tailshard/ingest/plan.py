@@ -166,7 +166,7 @@ def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
     training = pipeline.training
     numbers = {
         "slots": len(partitions),
-        "stored_bytes_at_most": geometry.stored_bytes(entries, len(QUANTITIES)),
+        "stored_bytes": geometry.stored_bytes(entries, len(QUANTITIES)),
         "ingest_task_bytes": geometry.ingest_task_bytes(len(QUANTITIES)),
         "training_stream_bytes": geometry.stream_bytes(training.shuffle_chunks, training.batch_size),
         "scoring_task_bytes": geometry.scoring_task_bytes(),
@@ -189,7 +189,7 @@ def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
         **numbers,
         "estimates": {
             "slots": f"{numbers['slots']} of {geometry.slot:,} events, {entries:,} entries to read",
-            "store": f"at most {_human(numbers['stored_bytes_at_most'])} on disk, if every event is kept",
+            "store": f"about {_human(numbers['stored_bytes'])} on disk, if every event is kept",
             "ingest": f"at most {_human(numbers['ingest_task_bytes'])} of memory for a task",
             "training": f"{_human(numbers['training_stream_bytes'])} for the shuffle of one worker",
             "scoring": f"{_human(numbers['scoring_task_bytes'])} of memory for a task",
