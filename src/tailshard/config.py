@@ -81,8 +81,8 @@ class Features(Part):
     convention: Literal["chekanov", "thesis"] = "chekanov"
     """chekanov: true transverse mass with MET, energies over sqrt(s). thesis: as its code has it."""
     multiplicities: Multiplicities = Multiplicities()
-    center_of_mass_energy: Energy = Field(default=13000.0, ge=1)
-    """GeV; used by the chekanov convention."""
+    center_of_mass_energy: Energy | None = Field(default=None, ge=1)
+    """GeV; used by the chekanov convention. The collision energy of the dialects where left out."""
 
 
 class Store(Part):

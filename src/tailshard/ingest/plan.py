@@ -11,6 +11,7 @@ from ..config import Dataset, Pipeline, content_hash
 from ..errors import InputError, WorkdirError
 from ..events.kinematics import QUANTITIES
 from ..ledger import CODE_VERSION
+from ..ntuples.dialects import collision_energy
 from ..ntuples.fileset import Partition
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
@@ -60,7 +61,10 @@ def prepare(
         "tailshard": version("tailshard"),
         "pipeline": pipeline.name,
         "configuration": content_hash(configuration(pipeline)),
-        "features": pipeline.features.model_dump(mode="json"),
+        "features": {
+            **pipeline.features.model_dump(mode="json"),
+            "center_of_mass_energy": collision_energy(pipeline),
+        },
     }
     fresh = Catalog(geometry=geometry, channels=channels, provenance=made_by)
     old = read_catalog(store) if (store / "catalog.json").exists() else fresh

@@ -13,7 +13,7 @@ from ..errors import ConfigError, InputError
 from ..events.kinematics import QUANTITIES
 from ..events.selection import SELECTIONS
 from ..ntuples import fileset
-from ..ntuples.dialects import DIALECTS, dialect
+from ..ntuples.dialects import DIALECTS, collision_energy, dialect
 from ..ntuples.fileset import FileInfo, Partition
 from ..ntuples.inspection import inspect
 from ..progress import Progress, silent
@@ -65,12 +65,13 @@ def check_names(pipeline: Pipeline) -> None:
     Raises
     ------
     ConfigError
-        One does not exist, or does not fit the others.
+        One does not exist, or does not fit the others, as releases of different collision energies.
     """
     resolve("selection", pipeline.selection.name, SELECTIONS)
     for dataset in pipeline.datasets:
         resolve("dialect", dataset.dialect, DIALECTS)
         dialect(dataset.dialect).check(dataset, pipeline.selection)
+    collision_energy(pipeline)
     if unknown := sorted(set(pipeline.histograms.observables) - set(QUANTITIES)):
         raise ConfigError(
             f"histograms.observables names {unknown}, which tailshard does not compute; "

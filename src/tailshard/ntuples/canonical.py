@@ -100,6 +100,8 @@ class Dialect:
     """Working points that the b-tag scale factor was derived for."""
     pile_up_scale_factor: str | None = None
     """Factor of the jets' `passes_vertex`."""
+    center_of_mass_energy: float = 13_000.0
+    """Of the collisions, GeV."""
 
     @property
     def normalised_in_file(self) -> bool:
