@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 
 # From the foundation to the roof: a module may import only from the storeys below its own.
 STOREYS = (
-    ("errors", "progress", "registry", "parts", "__init__"),
+    ("errors", "progress", "registry", "parts", "fingerprint", "__init__"),
     ("cuts",),
     ("config",),
     ("pipeline_files", "terminal", "ledger", "launch", "toys"),

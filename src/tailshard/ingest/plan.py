@@ -10,7 +10,7 @@ from typing import Any
 from ..config import Dataset, Pipeline, content_hash
 from ..errors import InputError, WorkdirError
 from ..events.kinematics import QUANTITIES
-from ..ledger import CODE_VERSION
+from ..ledger import code_of
 from ..ntuples.dialects import collision_energy
 from ..ntuples.fileset import Partition
 from ..progress import Progress, silent
@@ -44,7 +44,7 @@ def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str
     content["datasets"] = meaning_of(dataset)
     if dataset.kind == "data":
         content["luminosity"] = None  # data is not scaled to it
-    return content_hash(CODE_VERSION["ingest"], partition.key, content)
+    return content_hash(code_of("ingest"), partition.key, content)
 
 
 def prepare(
