@@ -143,6 +143,7 @@ def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Pa
     shown = tailshard("plan", shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--json")
     result = json.loads(shown.stdout)["result"]
     assert result["slots"] == 10
+    assert result["estimates"]["store"].startswith("about ")
     assert {row["dataset"] for row in result["datasets"]} == {
         "zjets",
         "ttbar",

@@ -11,12 +11,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 
 # From the foundation to the roof: a module may import only from the storeys below its own.
 STOREYS = (
-    ("errors", "progress", "registry", "parts", "chains", "__init__"),
+    ("errors", "progress", "registry", "parts", "chains", "fingerprint", "__init__"),
     ("data_taking", "correction"),
-    (
-        "learning",
-        "cuts",
-    ),
+    ("learning", "cuts"),
     ("config",),
     ("pipeline_files", "terminal", "ledger", "launch", "toys"),
     ("events",),

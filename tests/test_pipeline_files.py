@@ -29,7 +29,7 @@ def test_a_minimal_pipeline_gets_sensible_defaults(pipeline_file: Path) -> None:
     pipeline = load(pipeline_file)
     assert pipeline.luminosity == 36.1
     assert pipeline.features.multiplicities.size == 23
-    assert pipeline.datasets[0].files == ("ttbar.root",)
+    assert pipeline.datasets[0].files == (str(pipeline_file.parent / "ttbar.root"),)
     assert pipeline.training_channels == ("ttbar",)
     assert pipeline.splits.fractions == (0.6, 0.2, 0.2)
 
@@ -116,7 +116,7 @@ def test_overrides_reach_lists_and_absent_parts(pipeline_file: Path) -> None:
     pipeline = load(
         pipeline_file, ["datasets.0.files=x.root", "training.epochs=3", "selection.cuts.minimum_met=0.1 TeV"]
     )
-    assert pipeline.datasets[0].files == ("x.root",)
+    assert pipeline.datasets[0].files == (str(pipeline_file.parent / "x.root"),)
     assert pipeline.training.epochs == 3
     assert pipeline.selection.cuts.minimum_met == pytest.approx(100)
 
@@ -156,3 +156,25 @@ def test_the_open_data_search_says_where_its_data_may_be_another_skim() -> None:
     description = " ".join(load(shipped("open-data")).description.split())
     assert "holds the exactly4lep skim of period D in place of the 2J2LMET30 one" in description
     assert "says nothing about the expected yield" in description
+
+
+def test_relative_inputs_start_at_the_data_root_and_else_beside_the_pipeline_file(
+    pipeline_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    folder = pipeline_file.parent
+
+    def files(*overrides: str, data_root: str | None = None) -> tuple[str | None, tuple[str, ...]]:
+        pipeline = load(pipeline_file, overrides, data_root)
+        return pipeline.data_root, pipeline.datasets[0].files
+
+    assert files() == (None, (str(folder / "ttbar.root"),))
+    assert files("datasets.0.files=[/a.root, ~/b.root, 'https://c.org/d.root']") == (
+        None,
+        ("/a.root", "~/b.root", "https://c.org/d.root"),
+    )
+    assert files("datasets.0.published=https://c.org/d.root") == (None, ("ttbar.root",))
+    assert files(data_root="mine") == ("mine", ("ttbar.root",))
+    pipeline_file.write_text(pipeline_file.read_text() + "data_root: data\n")
+    assert files() == (str(folder / "data"), ("ttbar.root",))
+    assert files(data_root="mine") == ("mine", ("ttbar.root",))

@@ -29,7 +29,8 @@ class Dataset(Part):
     dialect: PluginName
     """The ntuple release: atlas-2025, atlas-2020, atlas-2016."""
     files: Locations
-    """Glob patterns below the data root, absolute paths, or URLs."""
+    """Glob patterns below the data root, absolute paths, or URLs. Without a data root, relative ones start
+    at the folder of the pipeline file, unless there is something published to read instead."""
     published: Locations = ()
     """URLs to read where there is no data root."""
     name: Name | None = None
@@ -90,8 +91,8 @@ class Features(Part):
     convention: Literal["chekanov", "thesis"] = "chekanov"
     """chekanov: true transverse mass with MET, energies over sqrt(s). thesis: as its code has it."""
     multiplicities: Multiplicities = Multiplicities()
-    center_of_mass_energy: Energy = Field(default=13000.0, ge=1)
-    """GeV; used by the chekanov convention."""
+    center_of_mass_energy: Energy | None = Field(default=None, ge=1)
+    """GeV; used by the chekanov convention. The collision energy of the dialects where left out."""
 
 
 class Store(Part):
@@ -197,7 +198,7 @@ class Pipeline(Part):
     name: Name
     description: str = ""
     data_root: str | None = None
-    """Where relative input paths start; --data-root overrides it."""
+    """Where relative input paths start, itself seen from the pipeline file; --data-root overrides it."""
     luminosity: Luminosity
     """fb^-1; simulation is scaled to it, by campaign where there are `campaigns`."""
     campaigns: tuple[Campaign, ...] = ()

@@ -19,16 +19,30 @@ from typing import Any
 
 from .config import content_hash
 from .errors import WorkdirError
+from .fingerprint import fingerprint
 
 LEDGER_VERSION = 1
 
-CODE_VERSION = {"ingest": 3, "train": 2, "score": 2, "histogram": 2, "report": 2}
-"""Raise a stage's number whenever its output changes for the same configuration and inputs."""
+CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 1, "report": 1}
+"""Raise a stage's number where its output changes though no code of tailshard does: with a library."""
+
+_MODULES = {
+    "ingest": "ingest.stage",
+    "train": "train.distributed",
+    "score": "search.score",
+    "histogram": "search.histogram",
+    "report": "report.page",
+}
 
 Parts = Mapping[str, Any]
 """Key of an output, by part: JSON values."""
 
 _PACKAGES = ("numpy", "awkward", "uproot", "coffea", "dask", "dask-awkward", "zarr", "torch", "ray", "hist")
+
+
+def code_of(stage: str) -> dict[str, Any]:
+    """Tell by which code a stage makes its output: part of the key of the output."""
+    return {"version": CODE_VERSION[stage], "source": fingerprint(_MODULES[stage])}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .config import Pipeline
 from .errors import InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
-from .ledger import CODE_VERSION, Ledger, Parts, locked, provenance
+from .ledger import Ledger, Parts, code_of, locked, provenance
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Search:
     def _parts(self, stage: str, files: Listing) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
         pipeline = self.pipeline
-        code = {"code": CODE_VERSION[stage]}
+        code = {"code": code_of(stage)}
         match stage:
             case "ingest":
                 from .ingest.survey import configuration

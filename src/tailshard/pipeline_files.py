@@ -28,7 +28,9 @@ def load(path: Path | str, overrides: Iterable[str] = (), data_root: str | None 
         ``key=value`` strings; keys are dotted (``training.epochs=3``, ``datasets.0.files=a.root``),
         values are YAML.
     data_root
-        Where relative input paths start; replaces the file's own.
+        Where relative input paths start, itself seen from the current folder; replaces the file's own,
+        which is seen from the file's folder. Where there is neither, and nothing published to read
+        instead, the files of a data set start at the folder of the pipeline file.
 
     Raises
     ------
@@ -44,14 +46,31 @@ def load(path: Path | str, overrides: Iterable[str] = (), data_root: str | None 
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of keys to values, found {type(content).__name__}")
+    folder = path.resolve().parent
+    if isinstance(content.get("data_root"), str):
+        content["data_root"] = _below(folder, content["data_root"])
     for override in overrides:
         _override(content, override)
     if data_root is not None:
         content["data_root"] = data_root
     try:
-        return Pipeline.model_validate(content)
+        pipeline = Pipeline.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}:\n" + "\n".join(_sentences(error))) from None
+    if pipeline.data_root is not None:
+        return pipeline
+    datasets = tuple(
+        each
+        if each.published
+        else each.model_copy(update={"files": tuple(_below(folder, file) for file in each.files)})
+        for each in pipeline.datasets
+    )
+    return pipeline.model_copy(update={"datasets": datasets})
+
+
+def _below(folder: Path, location: str) -> str:
+    """Start a relative path at a folder; an absolute one and a URL stay as they are."""
+    return location if "://" in location or location.startswith(("/", "~")) else str(folder / location)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

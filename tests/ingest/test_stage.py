@@ -1,18 +1,22 @@
 """Ingest on real Dask worker processes."""
 
 import filecmp
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import uproot
 import xarray
 import zarr
-from distributed import Client
+from distributed import Client, WorkerPlugin
+from fsspec.implementations.local import LocalFileSystem
 
 from tailshard.config import Pipeline
-from tailshard.errors import InputError, WorkdirError
+from tailshard.errors import ClusterError, InputError, WorkdirError
 from tailshard.features.rmm import rmm_from_objects
 from tailshard.ingest.stage import ingest
 from tailshard.launch import ClusterProfile, DaskProfile, dask_client
@@ -319,3 +323,26 @@ def test_strict_refuses_to_go_on_without_an_input(toys: Path, tmp_path: Path, da
 def test_nothing_to_learn_from_is_an_error(tmp_path: Path, dask_workers: Client) -> None:
     with pytest.raises(InputError, match="nothing of the channel 'zjets' can be read"):
         ingest(load(shipped("demo"), SMALL, str(tmp_path)), tmp_path / "store", dask_workers)
+
+
+class _Deadly(LocalFileSystem):
+    """Ends the process that asks how large a file is."""
+
+    def info(self, path: str, **options: Any) -> Any:
+        os._exit(1)
+
+
+class _DeadlyFiles(WorkerPlugin):
+    def setup(self, worker: Any) -> None:
+        fsspec.register_implementation("deadly", _Deadly, clobber=True)
+
+
+@pytest.mark.slow
+def test_a_file_that_workers_die_of_is_named(toys: Path, tmp_path: Path) -> None:
+    pipeline = load(shipped("demo"), [*SMALL, "datasets.0.files=deadly:///x.root"], str(toys))
+    fsspec.register_implementation("deadly", LocalFileSystem, clobber=True)
+    profile = ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
+    with dask_client(profile) as client:
+        client.register_plugin(_DeadlyFiles())
+        with pytest.raises(ClusterError, match=r"workers died while they opened deadly:///x\.root"):
+            ingest(pipeline, tmp_path / "store", client)

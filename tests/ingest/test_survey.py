@@ -53,6 +53,10 @@ def test_two_datasets_cannot_hold_copies_of_one_file(toys: Path, tmp_path: Path)
         ("selection.name=two_leptons", "there is no selection called 'two_leptons'"),
         ("datasets.0.dialect=atlas-1999", "there is no dialect called 'atlas-1999'"),
         ("datasets.0.dialect=atlas-2016", "sum_of_weights"),
+        (
+            "datasets.4.dialect=atlas-2016",
+            "different collision energies .*'diboson' 13 TeV, .*'data' 8 TeV",
+        ),
         ("selection.name=nowhere:cut", "cannot import 'nowhere'"),
         ("selection.jets.b_tag_efficiency=42", "working points"),
         ("histograms.observables={m_xyz: {bins: 3, range: [0, 1]}}", "m_xyz"),

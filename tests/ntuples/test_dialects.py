@@ -13,7 +13,17 @@ from tailshard.cuts import EventCuts, JetCuts, LeptonCuts, Selection
 from tailshard.errors import ConfigError
 from tailshard.events.objects import select_objects
 from tailshard.events.weights import event_weight
-from tailshard.ntuples.dialects import ATLAS_2016, ATLAS_2020, ATLAS_2025, DIALECTS, SUSY_SKIM, dialect
+from tailshard.ntuples.dialects import (
+    ATLAS_2016,
+    ATLAS_2020,
+    ATLAS_2025,
+    DIALECTS,
+    SUSY_SKIM,
+    collision_energy,
+    dialect,
+)
+from tailshard.pipeline_files import load as load_pipeline
+from tailshard.pipeline_files import shipped
 
 ANY_LEPTON = LeptonCuts(minimum_pt=0, maximum_abs_eta=10, identification="none")
 ANY_JET = JetCuts(minimum_pt=0, maximum_abs_eta=10, pile_up_rejection=False)
@@ -423,3 +433,11 @@ def test_2020_event_numbers_that_overflowed_are_restored(load):
     assert restored.max() < 2**32
     np.testing.assert_array_equal(restored[~overflowed], branches.eventNumber[~overflowed])
     assert len(set(restored)) == 156
+
+
+def test_the_collision_energy_is_that_of_the_dialects_unless_the_pipeline_says_another() -> None:
+    eight = [f"datasets.{number}.dialect=atlas-2016" for number in range(5)]
+    assert collision_energy(load_pipeline(shipped("demo"), (), "/nowhere")) == 13_000
+    assert collision_energy(load_pipeline(shipped("demo"), eight, "/nowhere")) == 8_000
+    mine = [*eight, "features.center_of_mass_energy=7 TeV"]
+    assert collision_energy(load_pipeline(shipped("demo"), mine, "/nowhere")) == 7_000

@@ -14,7 +14,7 @@ from ..events.selection import select_events
 from ..events.weights import event_weight, sample_of
 from ..features.blocks import block_from_awkward, pad_objects
 from ..features.rmm import islands_from_objects
-from ..ntuples.dialects import dialect
+from ..ntuples.dialects import collision_energy, dialect
 from ..store.catalog import CutflowStep, Slot
 from ..store.layout import assign_splits
 from ..store.write import write_slot
@@ -64,7 +64,7 @@ def fill_slot(pipeline: Pipeline, dataset: Dataset, store: Path, branches: ak.Ar
     )
     columns = {
         "rmm": islands_from_objects(
-            padded, multiplicity, counts, features.convention, features.center_of_mass_energy
+            padded, multiplicity, counts, features.convention, collision_energy(pipeline)
         ),
         "objects": padded,
         "multiplicity": multiplicity,

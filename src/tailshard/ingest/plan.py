@@ -10,7 +10,8 @@ from typing import Any
 from ..config import Dataset, Pipeline, content_hash
 from ..errors import InputError, WorkdirError
 from ..events.kinematics import QUANTITIES
-from ..ledger import CODE_VERSION
+from ..ledger import code_of
+from ..ntuples.dialects import collision_energy
 from ..ntuples.fileset import Partition
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
@@ -41,7 +42,7 @@ def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str
     content["datasets"] = meaning_of(dataset)
     if dataset.kind == "data":
         content |= {"luminosity": None, "campaigns": None, "corrections": None}  # data is not scaled
-    return content_hash(CODE_VERSION["ingest"], partition.key, content)
+    return content_hash(code_of("ingest"), partition.key, content)
 
 
 def prepare(
@@ -58,7 +59,10 @@ def prepare(
         "tailshard": version("tailshard"),
         "pipeline": pipeline.name,
         "configuration": content_hash(configuration(pipeline)),
-        "features": pipeline.features.model_dump(mode="json"),
+        "features": {
+            **pipeline.features.model_dump(mode="json"),
+            "center_of_mass_energy": collision_energy(pipeline),
+        },
     }
     fresh = Catalog(geometry=geometry, channels=channels, provenance=made_by)
     old = read_catalog(store) if (store / "catalog.json").exists() else fresh
@@ -164,7 +168,7 @@ def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
     training = pipeline.training
     numbers = {
         "slots": len(partitions),
-        "stored_bytes_at_most": geometry.stored_bytes(entries, len(QUANTITIES)),
+        "stored_bytes": geometry.stored_bytes(entries, len(QUANTITIES)),
         "ingest_task_bytes": geometry.ingest_task_bytes(len(QUANTITIES)),
         "training_stream_bytes": geometry.stream_bytes(training.shuffle_chunks, training.batch_size),
         "scoring_task_bytes": geometry.scoring_task_bytes(),
@@ -187,7 +191,7 @@ def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
         **numbers,
         "estimates": {
             "slots": f"{numbers['slots']} of {geometry.slot:,} events, {entries:,} entries to read",
-            "store": f"at most {_human(numbers['stored_bytes_at_most'])} on disk, if every event is kept",
+            "store": f"about {_human(numbers['stored_bytes'])} on disk, if every event is kept",
             "ingest": f"at most {_human(numbers['ingest_task_bytes'])} of memory for a task",
             "training": f"{_human(numbers['training_stream_bytes'])} for the shuffle of one worker",
             "scoring": f"{_human(numbers['scoring_task_bytes'])} of memory for a task",

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distributed import CancelledError, KilledWorker
+
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
 from ..ntuples import read
@@ -82,12 +84,24 @@ def ingest(
         The store holds the data sets of another pipeline.
     ProcessingError
         A selection or dialect failed on events that could be read.
+    ClusterError
+        Workers died too often, or the scheduler is gone.
     """
 
     def on_workers(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
         futures = [client.submit(function, *each, pure=False) for each in arguments]
-        for future in futures:
-            yield future.result()
+        for future, (url, *_) in zip(futures, arguments, strict=True):
+            try:
+                yield future.result()
+            except KilledWorker as error:
+                raise ClusterError(
+                    f"{error.allowed_failures + 1} workers died while they opened {url}, most likely for "
+                    "want of memory; leave the file out, or use workers with more memory"
+                ) from error
+            except CancelledError as error:
+                raise ClusterError(
+                    "a task was cancelled: the Dask scheduler is gone or was restarted"
+                ) from error
 
     surveyed = survey(pipeline, on_workers, progress)
     quarantine = [row for each in surveyed for row in each.rows]

@@ -16,7 +16,7 @@ from ..events.selection import SELECTIONS, event_cuts
 from ..events.triggers import chains_in_force
 from ..ntuples import fileset
 from ..ntuples.canonical import Dialect
-from ..ntuples.dialects import DIALECTS, dialect
+from ..ntuples.dialects import DIALECTS, collision_energy, dialect
 from ..ntuples.fileset import FileInfo, Partition
 from ..ntuples.inspection import inspect
 from ..progress import Progress, silent
@@ -77,7 +77,7 @@ def check_names(pipeline: Pipeline) -> None:
     Raises
     ------
     ConfigError
-        One does not exist, or does not fit the others.
+        One does not exist, or does not fit the others, as releases of different collision energies.
     """
     resolve("selection", pipeline.selection.name, SELECTIONS)
     for dataset in pipeline.datasets:
@@ -87,6 +87,7 @@ def check_names(pipeline: Pipeline) -> None:
         _check_years(pipeline, dataset, its_dialect)
     for correction in pipeline.corrections:
         check_correction(correction, pipeline.data_root, bool(pipeline.campaigns))
+    collision_energy(pipeline)
     if unknown := sorted(set(pipeline.histograms.observables) - set(QUANTITIES)):
         raise ConfigError(
             f"histograms.observables names {unknown}, which tailshard does not compute; "

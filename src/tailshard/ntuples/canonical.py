@@ -95,6 +95,8 @@ class Dialect:
     """sample_number and born_mass of simulation."""
     chains: tuple[str, str] | None = None
     """Branches of a trigger chain, with ``{}`` for its name: of the event, and of each lepton."""
+    center_of_mass_energy: float = 13_000.0
+    """Of the collisions, GeV."""
 
     @property
     def normalised_in_file(self) -> bool:

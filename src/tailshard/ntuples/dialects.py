@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import awkward as ak
 import numpy as np
 
+from ..config import Pipeline
 from ..errors import ConfigError
 from ..registry import resolve
 from .canonical import Dialect
@@ -24,7 +25,16 @@ from .columns import (
 )
 from .susy_skim import SUSY_SKIM
 
-__all__ = ["ATLAS_2016", "ATLAS_2020", "ATLAS_2025", "DIALECTS", "SUSY_SKIM", "Dialect", "dialect"]
+__all__ = [
+    "ATLAS_2016",
+    "ATLAS_2020",
+    "ATLAS_2025",
+    "DIALECTS",
+    "SUSY_SKIM",
+    "Dialect",
+    "collision_energy",
+    "dialect",
+]
 
 
 def _four_momentum(prefix: str, energy: str, unit: float) -> dict[str, Column]:
@@ -215,6 +225,7 @@ ATLAS_2016 = Dialect(
     b_tag_scale_factor="scaleFactor_BTAG",
     b_tag_scale_factor_efficiencies=frozenset({70}),
     pile_up_scale_factor="scaleFactor_JVFSF",
+    center_of_mass_energy=8_000.0,
 )
 """ATLAS Open Data, 8 TeV, 2016: MeV; jets are not always ordered by pT; normalised by a table.
 
@@ -238,3 +249,22 @@ def dialect(name: str) -> Dialect:
     if not isinstance(found, Dialect):
         raise ConfigError(f"dialect '{name}' is a {type(found).__name__}; it must be a Dialect")
     return found
+
+
+def collision_energy(pipeline: Pipeline) -> float:
+    """Collision energy in GeV that matrices are made with: the pipeline's, or that of its dialects.
+
+    Raises
+    ------
+    ConfigError
+        The data sets are of different energies: neither yields nor matrices can be compared then.
+    """
+    energies = {
+        dataset.identity: dialect(dataset.dialect).center_of_mass_energy for dataset in pipeline.datasets
+    }
+    if len(set(energies.values())) > 1:
+        listed = ", ".join(f"'{name}' {energy / 1000:g} TeV" for name, energy in energies.items())
+        raise ConfigError(
+            f"the data sets are of different collision energies ({listed}); make a pipeline for each energy"
+        )
+    return pipeline.features.center_of_mass_energy or next(iter(energies.values()))

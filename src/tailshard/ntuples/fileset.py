@@ -101,7 +101,8 @@ def expand(
     data_root
         A folder, relative to the current one, or a URL.
     base
-        Folder of the pipeline file.
+        Where relative paths start in the end. (A pipeline that was read from a file has none left by
+        then: `pipeline_files.load` has started them at the file's folder.)
     dataset
         Name for the quarantine.
 

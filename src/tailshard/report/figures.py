@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..events.kinematics import QUANTITIES
 from ..features.conventions import CONVENTIONS
 from ..features.rmm import cell_names
+from ..ntuples.dialects import collision_energy
 from ..search.filling import ERROR
 from ..search.regions import INCLUSIVE
 from . import plots
@@ -54,7 +55,7 @@ def corner(findings: Findings, luminosity: float | None = None) -> str:
     features = findings.pipeline.features
     words = [] if findings.pipeline.channels_of("data") else ["Simulation"]
     if CONVENTIONS[features.convention].in_units_of_collision_energy:  # elsewhere nothing depends on it
-        words.append(f"{features.center_of_mass_energy / 1000:g} TeV")
+        words.append(f"{collision_energy(findings.pipeline) / 1000:g} TeV")
     words.append(rf"{luminosity or findings.pipeline.luminosity:.4g} fb$^{{\mathrm{{-1}}}}$")
     return ", ".join(words)
 
