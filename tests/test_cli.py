@@ -138,3 +138,31 @@ def test_toys_of_another_layout(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     with uproot.open(tmp_path / "toys" / "ttbar_0.root") as file:
         assert "lepPassOR" in file["ttbar_NoSys"]
+
+
+def test_verify_names_what_is_wrong_and_fails(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--workers", "1")
+    made = tailshard("ingest", *its)
+    assert made.returncode == 0, made.stderr
+    good = tailshard("verify", *its)
+    assert good.returncode == 0, good.stderr
+    assert "all as the catalog says" in good.stdout
+    (tmp_path / "work/store/events.zarr/ttbar/weight/c/0").write_bytes(b"lost")
+    bad = tailshard("verify", tmp_path / "work" / "store", "--workers", "1", "--json")
+    answer = json.loads(bad.stdout)
+    assert bad.returncode == 1
+    assert answer["ok"] is False
+    (fault,) = answer["result"]["faults"]
+    assert (fault["channel"], fault["slot"], fault["array"]) == ("ttbar", 0, "weight")
+    assert "checksum of its index" in fault["reason"]
+    shown = tailshard("verify", tmp_path / "work", "--workers", "1")
+    assert shown.returncode == 1
+    assert "1 faults" in shown.stdout
+
+
+def test_a_folder_without_a_store_is_one_message(tmp_path: Path) -> None:
+    shown = tailshard("verify", tmp_path)
+    assert shown.returncode == 1
+    assert "neither a store nor a work directory" in shown.stderr
+    assert "Traceback" not in shown.stderr

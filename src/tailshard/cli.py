@@ -20,6 +20,9 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
+PIPELINE_OR_STORE = click.argument(
+    "pipeline", metavar="PIPELINE_OR_STORE", type=click.Path(exists=True, path_type=Path)
+)
 WORKDIR = click.option(
     "--workdir",
     type=click.Path(path_type=Path),
@@ -44,6 +47,7 @@ EVENTS = click.option(
     help="Simulated background events.",
 )
 COMMON = (PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS)
+OF_A_STORE = (PIPELINE_OR_STORE, *COMMON[1:])
 
 
 class _InOrder(click.Group):
@@ -64,7 +68,10 @@ def main() -> None:
 
 
 def _verb(*options: Option) -> Callable[[Command], Command]:
-    """Make a command of the verb of the same name; the decorated function shows its result."""
+    """Make a command of the verb of the same name; the decorated function shows its result.
+
+    A result with faults ends the program with exit code 1.
+    """
 
     def decorate(show: Callable[[Json], None]) -> Command:
         @wraps(show)
@@ -79,10 +86,13 @@ def _verb(*options: Option) -> Callable[[Command], Command]:
                     print_json({"ok": False, "error": {"type": type(error).__name__, "message": str(error)}})
                 click.secho(f"error: {error}", fg="red", err=True)
                 sys.exit(1)
+            faulty = bool(result.get("faults"))
             if as_json:
-                print_json({"ok": True, "result": result})
+                print_json({"ok": not faulty, "result": result})
             else:
                 show(result)
+            if faulty:
+                sys.exit(1)
 
         every: tuple[Option, ...] = (*options, JSON)
         decorated: Command = command
@@ -165,6 +175,21 @@ def validate(result: Json) -> None:
     click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")
 
 
+@_verb(*OF_A_STORE)
+def verify(result: Json) -> None:
+    """Read every shard and name what is wrong with the store."""
+    if result["faults"]:
+        print_table(
+            f"What is wrong with {result['store']}",
+            ("channel", "slot", "array", "what"),
+            [_of_fault(fault) for fault in result["faults"]],
+        )
+    for row in result["rubbish"]:
+        click.secho(f"rubbish, which the next ingest overwrites: {row['reason']}", fg="yellow")
+    verdict = f"{len(result['faults'])} faults" if result["faults"] else "all as the catalog says"
+    click.echo(f"{result['slots']:,} slots, {result['events']:,} events: {verdict}")
+
+
 @_verb(
     click.option(
         "--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True
@@ -203,6 +228,11 @@ def _show_stages(result: Json) -> None:
     _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
     if "report" in stages:
         click.echo(f"Open the report: {stages['report']['page']}")
+
+
+def _of_fault(fault: Json) -> tuple[object, ...]:
+    slot = "" if fault["slot"] is None else fault["slot"]
+    return fault["channel"], slot, fault["array"], fault["reason"]
 
 
 def _shortened(reasons: list[str], most: int = 3) -> str:

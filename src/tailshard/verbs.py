@@ -7,16 +7,21 @@ Each takes the options of the command line and gives what ``--json`` prints: a d
 Errors are those of `tailshard.errors`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .errors import InputError
-from .launch import load_profile
+from .errors import InputError, StoreError
+from .launch import ClusterProfile, dask_client, load_profile
+from .ledger import locked
 from .pipeline import Search, StageOutcome
 from .pipeline_files import load, shipped
 from .progress import Progress, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Json = dict[str, Any]
 
@@ -151,6 +156,68 @@ def validate(
         )
         raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
     return {"pipeline": loaded.name, "files": len(result["files"])}
+
+
+# -- a store by itself -----------------------------------------------------------------------------
+
+
+def find_store(pipeline: Path | str, **options: Unpack[Options]) -> tuple[Path, Search | None]:
+    """Find the store of a pipeline, or at a folder: that of a store or a work directory.
+
+    Returns
+    -------
+    store, search
+        The search is None where a folder was given.
+
+    Raises
+    ------
+    ConfigError, WorkdirError
+        As in `open_search`.
+    StoreError
+        There is no store in that folder.
+    """
+    place = Path(pipeline)
+    if not place.is_dir():
+        search = open_search(pipeline, **options)
+        return search.store, search
+    for store in (place, place / "store"):
+        if (store / "catalog.json").is_file():
+            return store.resolve(), None
+    raise StoreError(
+        f"{place} is neither a store nor a work directory (catalog.json is absent); "
+        "name a pipeline file, or a folder that tailshard ingest has written"
+    )
+
+
+def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """Read every shard of a store, and name everything that is not as the catalog says.
+
+    `pipeline` may be the folder of a store; nobody should write to it meanwhile.
+    """
+    from .store.verify import verify
+
+    store, search = find_store(pipeline, **options)
+    with _workers_on(store, search, options) as client:
+        result = verify(store, client, options.get("progress", silent))
+    return {"store": str(store), **result.to_dict()}
+
+
+@contextmanager
+def _workers_on(store: Path, search: Search | None, options: Options) -> Iterator["Client"]:
+    """Start Dask workers for a store that is there, and let no other run change it meanwhile."""
+    from .store.catalog import read_catalog
+
+    read_catalog(store)
+    profile: ClusterProfile = load_profile(options.get("cluster"), options.get("workers"))
+    with ExitStack() as stack:
+        if search is not None:
+            stack.enter_context(locked(search.workdir))
+        client = stack.enter_context(dask_client(profile))
+        options.get("progress", silent)(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+        yield client
+
+
+# -- toys ------------------------------------------------------------------------------------------
 
 
 def demo(
