@@ -140,7 +140,7 @@ def test_toys_of_another_layout(tmp_path: Path) -> None:
         assert "lepPassOR" in file["ttbar_NoSys"]
 
 
-def test_verify_names_what_is_wrong_and_fails(toys: Path, tmp_path: Path) -> None:
+def test_a_store_is_verified_and_copied(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
     its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--workers", "1")
     made = tailshard("ingest", *its)
@@ -148,6 +148,10 @@ def test_verify_names_what_is_wrong_and_fails(toys: Path, tmp_path: Path) -> Non
     good = tailshard("verify", *its)
     assert good.returncode == 0, good.stderr
     assert "all as the catalog says" in good.stdout
+    copied = tailshard("export", *its, "--dense", tmp_path / "dense", "--json")
+    assert json.loads(copied.stdout)["result"]["store"] == str(tmp_path / "dense")
+    again = tailshard("verify", tmp_path / "dense", "--workers", "1")
+    assert again.returncode == 0, again.stdout
     (tmp_path / "work/store/events.zarr/ttbar/weight/c/0").write_bytes(b"lost")
     bad = tailshard("verify", tmp_path / "work" / "store", "--workers", "1", "--json")
     answer = json.loads(bad.stdout)

@@ -191,6 +191,21 @@ def verify(result: Json) -> None:
 
 
 @_verb(
+    *OF_A_STORE,
+    click.option(
+        "--dense",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="OUT",
+        help="Folder to write: whole matrices, compressed as every Zarr library knows.",
+    ),
+)
+def export(result: Json) -> None:
+    """Write a copy of the store that opens without tailshard."""
+    click.echo(f"{result['events']:,} events, {result['bytes'] / 1e6:,.1f} MB in {result['store']}")
+
+
+@_verb(
     click.option(
         "--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True
     ),

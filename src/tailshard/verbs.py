@@ -202,6 +202,19 @@ def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     return {"store": str(store), **result.to_dict()}
 
 
+def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options]) -> Json:
+    """Write a copy of a store whose matrices any Zarr reader opens, without tailshard.
+
+    `pipeline` may be the folder of a store; `dense` is the folder of the copy, which must not be there.
+    """
+    from .store.export import export_dense
+
+    store, search = find_store(pipeline, **options)
+    with _workers_on(store, search, options) as client:
+        result = export_dense(store, Path(dense).absolute(), client, options.get("progress", silent))
+    return result.to_dict()
+
+
 @contextmanager
 def _workers_on(store: Path, search: Search | None, options: Options) -> Iterator["Client"]:
     """Start Dask workers for a store that is there, and let no other run change it meanwhile."""
