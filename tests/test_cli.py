@@ -148,6 +148,12 @@ def test_a_store_is_verified_and_copied(toys: Path, tmp_path: Path) -> None:
     good = tailshard("verify", *its)
     assert good.returncode == 0, good.stderr
     assert "all as the catalog says" in good.stdout
+    inspected = tailshard("inspect", *its, "--mixing", "--set", "training.batch_size=128", "--json")
+    result = json.loads(inspected.stdout)["result"]
+    assert result["events"] == sum(sum(each["rows"].values()) for each in result["channels"]) > 0
+    assert result["mixing"]["stream"]["batch_size"] == 128
+    assert [each["order"] for each in result["mixing"]["orders"]] == ["stream", "megasets", "no shuffle"]
+    assert "chi-squared / degree" in tailshard("inspect", tmp_path / "work", "--mixing").stdout
     copied = tailshard("export", *its, "--dense", tmp_path / "dense", "--json")
     assert json.loads(copied.stdout)["result"]["store"] == str(tmp_path / "dense")
     again = tailshard("verify", tmp_path / "dense", "--workers", "1")

@@ -175,6 +175,17 @@ def validate(result: Json) -> None:
     click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")
 
 
+@_verb(
+    *OF_A_STORE,
+    click.option("--mixing", is_flag=True, help="Measure how well the training stream mixes the channels."),
+)
+def inspect(result: Json) -> None:
+    """Say what a store holds, and how well it is mixed."""
+    _show_store(result)
+    if "mixing" in result:
+        _show_mixing(result["mixing"])
+
+
 @_verb(*OF_A_STORE)
 def verify(result: Json) -> None:
     """Read every shard and name what is wrong with the store."""
@@ -243,6 +254,75 @@ def _show_stages(result: Json) -> None:
     _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
     if "report" in stages:
         click.echo(f"Open the report: {stages['report']['page']}")
+
+
+def _show_store(result: Json) -> None:
+    rows = [
+        (
+            each["channel"],
+            each["kind"],
+            each["slots"],
+            *(f"{each['rows'][split]:,}" for split in ("training", "validation", "test")),
+            f"{each['yield']:,.1f} ± {each['yield_uncertainty']:,.1f}",
+            ", ".join(f"{mean:.2f} {name.replace('_', ' ')}" for name, mean in each["objects"].items()),
+            f"{each['occupancy']:.1%}",
+            f"{each['bytes'] / 1e6:,.1f}",
+        )
+        for each in result["channels"]
+    ]
+    columns = ("channel", "kind", "slots", "training", "validation", "test", "yield", "objects an event")
+    print_table(f"Events in {result['store']}", (*columns, "cells filled", "MB"), rows)
+    its = result["bytes_per_event"]
+    print_table(
+        "On disk",
+        ("array", "MB", "bytes an event"),
+        [(name, f"{size / 1e6:,.2f}", f"{its.get(name, 0):.1f}") for name, size in result["bytes"].items()],
+    )
+    geometry = result["geometry"]
+    click.echo(
+        f"{result['events']:,} events, {sum(its.values()):.1f} bytes each; slots of {geometry['slot']:,}, "
+        f"chunks of {geometry['chunk']:,}, matrices as {geometry['codec']}; snapshot {result['snapshot']}"
+    )
+    if result["quarantine"]:
+        click.secho(f"{result['quarantine']} inputs are in quarantine: see 'tailshard status'", fg="yellow")
+
+
+def _show_mixing(mixing: Json) -> None:
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    stream = mixing["stream"]
+    print_table(
+        f"Batches of {stream['batch_size']:,} from {', '.join(stream['channels'])}",
+        (
+            "order",
+            "batches",
+            "entropy, bits",
+            "lowest",
+            "chi-squared / degree",
+            "highest",
+            "shuffled together",
+            "seen again after",
+        ),
+        [
+            (
+                each["order"],
+                f"{each['batches']:,}",
+                f"{each['entropy']:.4f}",
+                f"{each['lowest_entropy']:.4f}",
+                number(each["chi_squared"]),
+                number(each["highest_chi_squared"]),
+                f"{each['shuffled_together']:,}",
+                f"{each['seen_again_after']:,}",
+            )
+            for each in mixing["orders"]
+        ],
+    )
+    ideal = mixing["orders"][0]["ideal_entropy"]
+    click.echo(
+        f"ideal entropy {ideal:.4f} bits; batches of independent draws have {mixing['random_draws']:.4f} "
+        "and a chi-squared of 1 for each degree of freedom"
+    )
 
 
 def _of_fault(fault: Json) -> tuple[object, ...]:

@@ -202,6 +202,30 @@ def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     return {"store": str(store), **result.to_dict()}
 
 
+def inspect(pipeline: Path | str, *, mixing: bool = False, **options: Unpack[Options]) -> Json:
+    """Say what a store holds; with `mixing`, also how well batches of training events are mixed.
+
+    `pipeline` may be the folder of a store. The stream is then the one that a pipeline without any
+    settings of its own would train on: all backgrounds, default batches and windows.
+    """
+    from .config import Training
+    from .store.catalog import read_catalog
+    from .store.inspection import inspect_mixing, inspect_store
+
+    store, search = find_store(pipeline, **options)
+    result = inspect_store(store, options.get("progress", silent))
+    if mixing:
+        if search is not None:
+            training, channels = search.pipeline.training, search.pipeline.training_channels
+        else:
+            known = read_catalog(store).channels
+            training, channels = Training(), tuple(each.name for each in known if each.kind == "background")
+        result["mixing"] = inspect_mixing(
+            store, channels, training.batch_size, training.shuffle_chunks, training.seed, training.sampling
+        )
+    return {"store": str(store), **result}
+
+
 def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options]) -> Json:
     """Write a copy of a store whose matrices any Zarr reader opens, without tailshard.
 
