@@ -126,6 +126,16 @@ def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Pa
     assert not (tmp_path / "work").exists()
 
 
+def test_plan_extrapolates_to_machines_that_are_not_here(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work")
+    shown = tailshard("plan", *its, "--nodes", "4", "--gpus-per-node", "2", "--cores-per-node", "32")
+    assert shown.returncode == 0, shown.stderr
+    assert "Extrapolated to 4 nodes of 32 cores and 2 GPUs" in shown.stdout
+    assert "zjets_0.root" in shown.stdout
+    assert not (tmp_path / "work").exists()
+
+
 def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
     shown = tailshard("toys", tmp_path / "toys", "--events", "1000", "--json")
     truth = json.loads(shown.stdout)["result"]

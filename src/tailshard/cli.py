@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from . import show
 from .errors import TailshardError
 from .terminal import print_json, print_table, progress_bars
 
@@ -39,6 +40,25 @@ WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask worke
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
 FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
+ELSEWHERE = (
+    click.option("--nodes", type=click.IntRange(min=1), help="Extrapolate to this many machines."),
+    click.option("--gpus-per-node", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--cores-per-node", type=click.IntRange(min=1), help="[default: as many as here]"),
+    click.option(
+        "--gpu-tflops",
+        type=click.FloatRange(min=0, min_open=True),
+        default=312.0,
+        show_default=True,
+        help="Peak of a GPU; an A100's in bfloat16.",
+    ),
+    click.option(
+        "--file-system",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="GB/s of the shared file system, over all nodes.",
+    ),
+)
 EVENTS = click.option(
     "--events",
     type=click.IntRange(min=1000),
@@ -73,13 +93,13 @@ def _verb(*options: Option) -> Callable[[Command], Command]:
     A result with faults ends the program with exit code 1.
     """
 
-    def decorate(show: Callable[[Json], None]) -> Command:
-        @wraps(show)
+    def decorate(shown: Callable[[Json], None]) -> Command:
+        @wraps(shown)
         def command(as_json: bool, **arguments: Any) -> None:
             try:
                 with progress_bars() as bars:
                     # Imported here, and by name, to keep the start of the program light.
-                    verb = getattr(importlib.import_module("tailshard.verbs"), show.__name__)
+                    verb = getattr(importlib.import_module("tailshard.verbs"), shown.__name__)
                     result = verb(**arguments, progress=bars)
             except TailshardError as error:
                 if as_json:
@@ -90,7 +110,7 @@ def _verb(*options: Option) -> Callable[[Command], Command]:
             if as_json:
                 print_json({"ok": not faulty, "result": result})
             else:
-                show(result)
+                shown(result)
             if faulty:
                 sys.exit(1)
 
@@ -139,9 +159,12 @@ def run(result: Json) -> None:
     _show_stages(result)
 
 
-@_verb(*COMMON)
+@_verb(*COMMON, *ELSEWHERE)
 def plan(result: Json) -> None:
-    """Show files, slots, bytes and memory, and run nothing."""
+    """Show files, slots, bytes and memory, and run nothing.
+
+    With --nodes, measure this machine for some seconds and extrapolate to others.
+    """
     print_table(
         f"Plan of {result['pipeline']}",
         ("dataset", "channel", "files", "entries", "partitions"),
@@ -153,6 +176,8 @@ def plan(result: Json) -> None:
     for what, text in result["estimates"].items():
         click.echo(f"{what}: {text}")
     _show_quarantine(result["quarantine"], "cannot be read")
+    if "extrapolation" in result:
+        show.extrapolation(result["extrapolation"])
 
 
 @_verb(*COMMON)
@@ -181,24 +206,15 @@ def validate(result: Json) -> None:
 )
 def inspect(result: Json) -> None:
     """Say what a store holds, and how well it is mixed."""
-    _show_store(result)
+    show.store(result)
     if "mixing" in result:
-        _show_mixing(result["mixing"])
+        show.mixing(result["mixing"])
 
 
 @_verb(*OF_A_STORE)
 def verify(result: Json) -> None:
     """Read every shard and name what is wrong with the store."""
-    if result["faults"]:
-        print_table(
-            f"What is wrong with {result['store']}",
-            ("channel", "slot", "array", "what"),
-            [_of_fault(fault) for fault in result["faults"]],
-        )
-    for row in result["rubbish"]:
-        click.secho(f"rubbish, which the next ingest overwrites: {row['reason']}", fg="yellow")
-    verdict = f"{len(result['faults'])} faults" if result["faults"] else "all as the catalog says"
-    click.echo(f"{result['slots']:,} slots, {result['events']:,} events: {verdict}")
+    show.verification(result)
 
 
 @_verb(
@@ -254,80 +270,6 @@ def _show_stages(result: Json) -> None:
     _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
     if "report" in stages:
         click.echo(f"Open the report: {stages['report']['page']}")
-
-
-def _show_store(result: Json) -> None:
-    rows = [
-        (
-            each["channel"],
-            each["kind"],
-            each["slots"],
-            *(f"{each['rows'][split]:,}" for split in ("training", "validation", "test")),
-            f"{each['yield']:,.1f} ± {each['yield_uncertainty']:,.1f}",
-            ", ".join(f"{mean:.2f} {name.replace('_', ' ')}" for name, mean in each["objects"].items()),
-            f"{each['occupancy']:.1%}",
-            f"{each['bytes'] / 1e6:,.1f}",
-        )
-        for each in result["channels"]
-    ]
-    columns = ("channel", "kind", "slots", "training", "validation", "test", "yield", "objects an event")
-    print_table(f"Events in {result['store']}", (*columns, "cells filled", "MB"), rows)
-    its = result["bytes_per_event"]
-    print_table(
-        "On disk",
-        ("array", "MB", "bytes an event"),
-        [(name, f"{size / 1e6:,.2f}", f"{its.get(name, 0):.1f}") for name, size in result["bytes"].items()],
-    )
-    geometry = result["geometry"]
-    click.echo(
-        f"{result['events']:,} events, {sum(its.values()):.1f} bytes each; slots of {geometry['slot']:,}, "
-        f"chunks of {geometry['chunk']:,}, matrices as {geometry['codec']}; snapshot {result['snapshot']}"
-    )
-    if result["quarantine"]:
-        click.secho(f"{result['quarantine']} inputs are in quarantine: see 'tailshard status'", fg="yellow")
-
-
-def _show_mixing(mixing: Json) -> None:
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.2f}"
-
-    stream = mixing["stream"]
-    print_table(
-        f"Batches of {stream['batch_size']:,} from {', '.join(stream['channels'])}",
-        (
-            "order",
-            "batches",
-            "entropy, bits",
-            "lowest",
-            "chi-squared / degree",
-            "highest",
-            "shuffled together",
-            "seen again after",
-        ),
-        [
-            (
-                each["order"],
-                f"{each['batches']:,}",
-                f"{each['entropy']:.4f}",
-                f"{each['lowest_entropy']:.4f}",
-                number(each["chi_squared"]),
-                number(each["highest_chi_squared"]),
-                f"{each['shuffled_together']:,}",
-                f"{each['seen_again_after']:,}",
-            )
-            for each in mixing["orders"]
-        ],
-    )
-    ideal = mixing["orders"][0]["ideal_entropy"]
-    click.echo(
-        f"ideal entropy {ideal:.4f} bits; batches of independent draws have {mixing['random_draws']:.4f} "
-        "and a chi-squared of 1 for each degree of freedom"
-    )
-
-
-def _of_fault(fault: Json) -> tuple[object, ...]:
-    slot = "" if fault["slot"] is None else fault["slot"]
-    return fault["channel"], slot, fault["array"], fault["reason"]
 
 
 def _shortened(reasons: list[str], most: int = 3) -> str:

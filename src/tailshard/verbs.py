@@ -105,12 +105,51 @@ def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options
     return _told(search, search.perform_all())
 
 
-def plan(pipeline: Path | str, **options: Unpack[Options]) -> Json:
-    """Say what a run would read, write and need, and run nothing."""
+def plan(
+    pipeline: Path | str,
+    *,
+    nodes: int | None = None,
+    gpus_per_node: int = 0,
+    cores_per_node: int | None = None,
+    gpu_tflops: float = 312.0,
+    file_system: float = 10.0,
+    **options: Unpack[Options],
+) -> Json:
+    """Say what a run would read, write and need, and run nothing.
+
+    With `nodes`, some seconds of the real work are measured here, and the times of a run on that many
+    machines are extrapolated (``extrapolation`` of the result; docs/scaling.md says how). `gpu_tflops` is
+    the peak of a GPU, `file_system` in GB/s; as many cores as here where `cores_per_node` is left out.
+    """
     from .ingest.plan import plan
 
     search = open_search(pipeline, **options)
-    return plan(search.pipeline, search.progress)
+    if nodes is None:
+        return plan(search.pipeline, search.progress)
+    return _planned_elsewhere(search, nodes, cores_per_node, gpus_per_node, gpu_tflops, file_system)
+
+
+def _planned_elsewhere(
+    search: Search,
+    nodes: int,
+    cores_per_node: int | None,
+    gpus_per_node: int,
+    gpu_tflops: float,
+    file_system: float,
+) -> Json:
+    from dask.system import CPU_COUNT
+
+    from .extrapolation.measure import measure, work_of
+    from .extrapolation.model import Machines, told
+    from .ingest.plan import plan
+    from .ingest.survey import survey
+
+    surveyed = survey(search.pipeline, progress=search.progress)
+    result = plan(search.pipeline, search.progress, surveyed)
+    rates = measure(search.pipeline, surveyed, progress=search.progress)
+    machines = Machines(nodes, cores_per_node or CPU_COUNT, gpus_per_node, gpu_tflops, 1e9 * file_system)
+    result["extrapolation"] = told(rates, work_of(search.pipeline, surveyed), machines)
+    return result
 
 
 def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
