@@ -154,6 +154,16 @@ def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Pa
     assert not (tmp_path / "work").exists()
 
 
+def test_plan_extrapolates_to_machines_that_are_not_here(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work")
+    shown = tailshard("plan", *its, "--nodes", "4", "--gpus-per-node", "2", "--cores-per-node", "32")
+    assert shown.returncode == 0, shown.stderr
+    assert "Extrapolated to 4 nodes of 32 cores and 2 GPUs" in shown.stdout
+    assert "zjets_0.root" in shown.stdout
+    assert not (tmp_path / "work").exists()
+
+
 def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
     shown = tailshard("toys", tmp_path / "toys", "--events", "1000", "--json")
     truth = json.loads(shown.stdout)["result"]
@@ -175,3 +185,41 @@ def test_ingest_warns_of_a_sample_whose_loss_nothing_makes_up_for(toys: Path, tm
     shown = tailshard("ingest", shipped, *options, *files)
     assert shown.returncode == 0, shown.stderr
     assert "warning: The weights of 'zjets' were not corrected for" in shown.stdout
+
+
+def test_a_store_is_verified_and_copied(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--workers", "1")
+    made = tailshard("ingest", *its)
+    assert made.returncode == 0, made.stderr
+    good = tailshard("verify", *its)
+    assert good.returncode == 0, good.stderr
+    assert "all as the catalog says" in good.stdout
+    inspected = tailshard("inspect", *its, "--mixing", "--set", "training.batch_size=128", "--json")
+    result = json.loads(inspected.stdout)["result"]
+    assert result["events"] == sum(sum(each["rows"].values()) for each in result["channels"]) > 0
+    assert result["mixing"]["stream"]["batch_size"] == 128
+    assert [each["order"] for each in result["mixing"]["orders"]] == ["stream", "megasets", "no shuffle"]
+    assert "chi-squared / degree" in tailshard("inspect", tmp_path / "work", "--mixing").stdout
+    copied = tailshard("export", *its, "--dense", tmp_path / "dense", "--json")
+    assert json.loads(copied.stdout)["result"]["store"] == str(tmp_path / "dense")
+    again = tailshard("verify", tmp_path / "dense", "--workers", "1")
+    assert again.returncode == 0, again.stdout
+    (tmp_path / "work/store/events.zarr/ttbar/weight/c/0").write_bytes(b"lost")
+    bad = tailshard("verify", tmp_path / "work" / "store", "--workers", "1", "--json")
+    answer = json.loads(bad.stdout)
+    assert bad.returncode == 1
+    assert answer["ok"] is False
+    (fault,) = answer["result"]["faults"]
+    assert (fault["channel"], fault["slot"], fault["array"]) == ("ttbar", 0, "weight")
+    assert "checksum of its index" in fault["reason"]
+    shown = tailshard("verify", tmp_path / "work", "--workers", "1")
+    assert shown.returncode == 1
+    assert "1 faults" in shown.stdout
+
+
+def test_a_folder_without_a_store_is_one_message(tmp_path: Path) -> None:
+    shown = tailshard("verify", tmp_path)
+    assert shown.returncode == 1
+    assert "neither a store nor a work directory" in shown.stderr
+    assert "Traceback" not in shown.stderr

@@ -25,8 +25,9 @@ STOREYS = (
     ("search",),
     ("report",),
     ("ingest",),
+    ("extrapolation",),
     ("pipeline",),
-    ("verbs",),
+    ("verbs", "show"),
     ("cli",),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from . import show
 from .errors import TailshardError
 from .terminal import print_json, print_table, progress_bars
 
@@ -21,6 +22,9 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
+PIPELINE_OR_STORE = click.argument(
+    "pipeline", metavar="PIPELINE_OR_STORE", type=click.Path(exists=True, path_type=Path)
+)
 WORKDIR = click.option(
     "--workdir",
     type=click.Path(path_type=Path),
@@ -37,6 +41,25 @@ WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask worke
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
 FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
+ELSEWHERE = (
+    click.option("--nodes", type=click.IntRange(min=1), help="Extrapolate to this many machines."),
+    click.option("--gpus-per-node", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--cores-per-node", type=click.IntRange(min=1), help="[default: as many as here]"),
+    click.option(
+        "--gpu-tflops",
+        type=click.FloatRange(min=0, min_open=True),
+        default=312.0,
+        show_default=True,
+        help="Peak of a GPU; an A100's in bfloat16.",
+    ),
+    click.option(
+        "--file-system",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="GB/s of the shared file system, over all nodes.",
+    ),
+)
 EVENTS = click.option(
     "--events",
     type=click.IntRange(min=1000),
@@ -46,6 +69,7 @@ EVENTS = click.option(
 )
 _AS_JSON = "tailshard.as_json"
 COMMON = (PIPELINE, WORKDIR, DATA_ROOT, SET, CLUSTER, WORKERS)
+OF_A_STORE = (PIPELINE_OR_STORE, *COMMON[1:])
 
 
 class _Verbs(click.Group):
@@ -94,25 +118,31 @@ def main() -> None:
 
 
 def _verb(*options: Option) -> Callable[[Command], Command]:
-    """Make a command of the verb of the same name; the decorated function shows its result."""
+    """Make a command of the verb of the same name; the decorated function shows its result.
 
-    def decorate(show: Callable[[Json], None]) -> Command:
-        @wraps(show)
+    A result with faults ends the program with exit code 1.
+    """
+
+    def decorate(shown: Callable[[Json], None]) -> Command:
+        @wraps(shown)
         def command(as_json: bool, **arguments: Any) -> None:
             try:
                 with progress_bars() as bars:
                     # Imported here, and by name, to keep the start of the program light.
-                    verb = getattr(importlib.import_module("tailshard.verbs"), show.__name__)
+                    verb = getattr(importlib.import_module("tailshard.verbs"), shown.__name__)
                     result = verb(**arguments, progress=bars)
             except TailshardError as error:
                 if as_json:
                     _print_error(error, str(error))
                 click.secho(f"error: {error}", fg="red", err=True)
                 sys.exit(1)
+            faulty = bool(result.get("faults"))
             if as_json:
-                print_json({"ok": True, "result": result})
+                print_json({"ok": not faulty, "result": result})
             else:
-                show(result)
+                shown(result)
+            if faulty:
+                sys.exit(1)
 
         every: tuple[Option, ...] = (*options, JSON)
         decorated: Command = command
@@ -159,9 +189,12 @@ def run(result: Json) -> None:
     _show_stages(result)
 
 
-@_verb(*COMMON)
+@_verb(*COMMON, *ELSEWHERE)
 def plan(result: Json) -> None:
-    """Show files, slots, bytes and memory, and run nothing."""
+    """Show files, slots, bytes and memory, and run nothing.
+
+    With --nodes, measure this machine for some seconds and extrapolate to others.
+    """
     print_table(
         f"Plan of {result['pipeline']}",
         ("dataset", "channel", "files", "entries", "partitions"),
@@ -173,6 +206,8 @@ def plan(result: Json) -> None:
     for what, text in result["estimates"].items():
         click.echo(f"{what}: {text}")
     _show_quarantine(result["quarantine"], "cannot be read")
+    if "extrapolation" in result:
+        show.extrapolation(result["extrapolation"])
 
 
 @_verb(*COMMON)
@@ -194,6 +229,38 @@ def status(result: Json) -> None:
 def validate(result: Json) -> None:
     """Check a pipeline file and the inputs it names."""
     click.echo(f"{result['pipeline']}: good; {result['files']} input files can be read")
+
+
+@_verb(
+    *OF_A_STORE,
+    click.option("--mixing", is_flag=True, help="Measure how well the training stream mixes the channels."),
+)
+def inspect(result: Json) -> None:
+    """Say what a store holds, and how well it is mixed."""
+    show.store(result)
+    if "mixing" in result:
+        show.mixing(result["mixing"])
+
+
+@_verb(*OF_A_STORE)
+def verify(result: Json) -> None:
+    """Read every shard and name what is wrong with the store."""
+    show.verification(result)
+
+
+@_verb(
+    *OF_A_STORE,
+    click.option(
+        "--dense",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="OUT",
+        help="Folder to write: whole matrices, compressed as every Zarr library knows.",
+    ),
+)
+def export(result: Json) -> None:
+    """Write a copy of the store that opens without tailshard."""
+    click.echo(f"{result['events']:,} events, {result['bytes'] / 1e6:,.1f} MB in {result['store']}")
 
 
 @_verb(

@@ -8,18 +8,23 @@ Errors are those of `tailshard.errors`. The options that all verbs of a pipeline
 `Options`.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
-from typing import Any, ParamSpec, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, Unpack
 
-from .errors import InputError
-from .launch import load_profile
+from .errors import InputError, StoreError
+from .launch import ClusterProfile, dask_client, load_profile
+from .ledger import locked
 from .pipeline import Search, StageOutcome
 from .pipeline_files import load, shipped
 from .progress import Progress, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Json = dict[str, Any]
 
@@ -70,23 +75,23 @@ def open_search(
 
 def _takes_options(verb: Callable[Arguments, Json]) -> Callable[Arguments, Json]:
     """Show the shared options in the signature of a verb, and refuse others in its name."""
-    own = list(inspect.signature(verb).parameters.values())[:-1]
+    own = list(signature(verb).parameters.values())[:-1]
     names = {parameter.name for parameter in own}
     shared = [
         parameter
-        for parameter in inspect.signature(open_search).parameters.values()
+        for parameter in signature(open_search).parameters.values()
         if parameter.name in Options.__annotations__
     ]
-    signature = inspect.Signature([*own, *shared], return_annotation=Json)
+    shown = Signature([*own, *shared], return_annotation=Json)
 
     @wraps(verb)
     def checked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Json:
         if wrong := sorted(set(options) - names - set(Options.__annotations__)):
-            known = ", ".join(parameter.name for parameter in signature.parameters.values())
+            known = ", ".join(parameter.name for parameter in shown.parameters.values())
             raise TypeError(f"{verb.__name__}() has no option {', '.join(wrong)}; it takes {known}")
         return verb(*arguments, **options)
 
-    checked.__signature__ = signature  # type: ignore[attr-defined]
+    checked.__signature__ = shown  # type: ignore[attr-defined]
     return checked
 
 
@@ -135,12 +140,51 @@ def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options
 
 
 @_takes_options
-def plan(pipeline: Path | str, **options: Unpack[Options]) -> Json:
-    """Say what a run would read, write and need, and run nothing."""
+def plan(
+    pipeline: Path | str,
+    *,
+    nodes: int | None = None,
+    gpus_per_node: int = 0,
+    cores_per_node: int | None = None,
+    gpu_tflops: float = 312.0,
+    file_system: float = 10.0,
+    **options: Unpack[Options],
+) -> Json:
+    """Say what a run would read, write and need, and run nothing.
+
+    With `nodes`, some seconds of the real work are measured here, and the times of a run on that many
+    machines are extrapolated (``extrapolation`` of the result; docs/scaling.md says how). `gpu_tflops` is
+    the peak of a GPU, `file_system` in GB/s; as many cores as here where `cores_per_node` is left out.
+    """
     from .ingest.plan import plan
 
     search = open_search(pipeline, **options)
-    return plan(search.pipeline, search.progress)
+    if nodes is None:
+        return plan(search.pipeline, search.progress)
+    return _planned_elsewhere(search, nodes, cores_per_node, gpus_per_node, gpu_tflops, file_system)
+
+
+def _planned_elsewhere(
+    search: Search,
+    nodes: int,
+    cores_per_node: int | None,
+    gpus_per_node: int,
+    gpu_tflops: float,
+    file_system: float,
+) -> Json:
+    from dask.system import CPU_COUNT
+
+    from .extrapolation.measure import measure, work_of
+    from .extrapolation.model import Machines, told
+    from .ingest.plan import plan
+    from .ingest.survey import survey
+
+    surveyed = survey(search.pipeline, progress=search.progress)
+    result = plan(search.pipeline, search.progress, surveyed)
+    rates = measure(search.pipeline, surveyed, progress=search.progress)
+    machines = Machines(nodes, cores_per_node or CPU_COUNT, gpus_per_node, gpu_tflops, 1e9 * file_system)
+    result["extrapolation"] = told(rates, work_of(search.pipeline, surveyed), machines)
+    return result
 
 
 @_takes_options
@@ -183,6 +227,108 @@ def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
         )
         raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
     return {"pipeline": search.pipeline.name, "files": len(result["files"])}
+
+
+# -- a store by itself -----------------------------------------------------------------------------
+
+
+def find_store(pipeline: Path | str, **options: Unpack[Options]) -> tuple[Path, Search | None]:
+    """Find the store of a pipeline, or at a folder: that of a store or a work directory.
+
+    Returns
+    -------
+    store, search
+        The search is None where a folder was given.
+
+    Raises
+    ------
+    ConfigError, WorkdirError
+        As in `open_search`.
+    StoreError
+        There is no store in that folder.
+    """
+    place = Path(pipeline)
+    if not place.is_dir():
+        search = open_search(pipeline, **options)
+        return search.store, search
+    for store in (place, place / "store"):
+        if (store / "catalog.json").is_file():
+            return store.resolve(), None
+    raise StoreError(
+        f"{place} is neither a store nor a work directory (catalog.json is absent); "
+        "name a pipeline file, or a folder that tailshard ingest has written"
+    )
+
+
+@_takes_options
+def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """Read every shard of a store, and name everything that is not as the catalog says.
+
+    `pipeline` may be the folder of a store; nobody should write to it meanwhile.
+    """
+    from .store.verify import verify
+
+    store, search = find_store(pipeline, **options)
+    with _workers_on(store, search, options) as client:
+        result = verify(store, client, options.get("progress", silent))
+    return {"store": str(store), **result.to_dict()}
+
+
+@_takes_options
+def inspect(pipeline: Path | str, *, mixing: bool = False, **options: Unpack[Options]) -> Json:
+    """Say what a store holds; with `mixing`, also how well batches of training events are mixed.
+
+    `pipeline` may be the folder of a store. The stream is then the one that a pipeline without any
+    settings of its own would train on: all backgrounds, default batches and windows.
+    """
+    from .config import Training
+    from .store.catalog import read_catalog
+    from .store.inspection import inspect_mixing, inspect_store
+
+    store, search = find_store(pipeline, **options)
+    result = inspect_store(store, options.get("progress", silent))
+    if mixing:
+        if search is not None:
+            training, channels = search.pipeline.training, search.pipeline.training_channels
+        else:
+            known = read_catalog(store).channels
+            training, channels = Training(), tuple(each.name for each in known if each.kind == "background")
+        result["mixing"] = inspect_mixing(
+            store, channels, training.batch_size, training.shuffle_chunks, training.seed, training.sampling
+        )
+    return {"store": str(store), **result}
+
+
+@_takes_options
+def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options]) -> Json:
+    """Write a copy of a store whose matrices any Zarr reader opens, without tailshard.
+
+    `pipeline` may be the folder of a store; `dense` is the folder of the copy, which must not be there.
+    """
+    from .store.export import export_dense
+
+    store, search = find_store(pipeline, **options)
+    with _workers_on(store, search, options) as client:
+        result = export_dense(store, Path(dense).absolute(), client, options.get("progress", silent))
+    return result.to_dict()
+
+
+@contextmanager
+def _workers_on(store: Path, search: Search | None, options: Options) -> Iterator["Client"]:
+    """Start Dask workers for a store that is there, and let no other run change it meanwhile."""
+    from .store.catalog import read_catalog
+
+    read_catalog(store)
+    profile: ClusterProfile = load_profile(options.get("cluster"), options.get("workers"))
+    with ExitStack() as stack:
+        if search is not None:
+            stack.enter_context(locked(search.workdir))
+        client = stack.enter_context(dask_client(profile))
+        options.get("progress", silent)(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+        yield client
+
+
+# -- toys ------------------------------------------------------------------------------------------
 
 
 def demo(

@@ -152,8 +152,12 @@ def _refuse_strangers(
             )
 
 
-def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
+def plan(
+    pipeline: Pipeline, progress: Progress = silent, surveyed: Sequence[SurveyedDataset] | None = None
+) -> dict[str, Any]:
     """Open every file, run nothing, and say what a run would read, write and need.
+
+    Files that were surveyed already are not opened again.
 
     Returns
     -------
@@ -161,7 +165,7 @@ def plan(pipeline: Pipeline, progress: Progress = silent) -> dict[str, Any]:
         JSON: ``datasets`` (files, entries, partitions), ``files``, ``quarantine``, and ``estimates``
         in bytes and in words.
     """
-    surveyed = survey(pipeline, progress=progress)
+    surveyed = survey(pipeline, progress=progress) if surveyed is None else surveyed
     geometry = geometry_of(pipeline)
     entries = sum(file.entries for each in surveyed for file in each.files)
     partitions = [partition for each in surveyed for partition in each.partitions]

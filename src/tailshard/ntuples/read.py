@@ -69,6 +69,22 @@ def _form(partitions: Sequence[Partition], branches: Sequence[str]) -> ak.forms.
     raise InputError("none of these files can be used:\n" + "\n".join(faults))
 
 
+def stored_bytes(partition: Partition, branches: Sequence[str]) -> float:
+    """Compressed bytes of each entry of a partition's file, in some branches.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with uproot.open(partition.url) as file:
+            tree = file[partition.tree]
+            return float(sum(tree[name].compressed_bytes for name in branches) / max(tree.num_entries, 1))
+    except Exception as error:
+        raise InputError(f"{partition.url} cannot be read: {reason(error)}") from error
+
+
 class _Job(NamedTuple):
     unit: Any
     entries: int

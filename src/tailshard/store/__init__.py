@@ -5,5 +5,5 @@
     layout    arrays, slots, splits and the bytes they take      catalog   which slots are whole, with sums
     cells     statistics of matrices that can be merged          write     one partition -> one slot
     order     the order of events                                read      rows and merged statistics
-                                                                 stream    batches in the order of events
+    verify    is everything as the catalog says?                 stream    batches in the order of events
 """

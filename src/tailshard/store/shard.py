@@ -66,6 +66,12 @@ class Shard:
             raise StoreError(f"{path} is damaged: the checksum of its index is wrong")
         self._index = np.frombuffer(table[:-4], "<u8").reshape(chunks_in_shard, 2)
 
+    @property
+    def stored(self) -> NDArray[np.bool_]:
+        """Say of each chunk of the shard whether it was written: (chunks,)."""
+        stored: NDArray[np.bool_] = self._index[:, 0] != _ABSENT
+        return stored
+
     def chunk(self, number: int, room: Scratch) -> NDArray[np.uint8]:
         """Read the bytes of a chunk, as they are, into `room`.
 

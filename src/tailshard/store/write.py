@@ -10,12 +10,11 @@ the catalog does not know. Nothing is flushed to the medium: after a power failu
 missing or short, which readers notice.
 """
 
-import math
 import shutil
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import zarr
@@ -30,17 +29,10 @@ from .codec import IslandsCodec, encode_islands
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
 from .shard import shard_bytes, write_whole
+from .sums import SlotSummary, summarise
 
 _REQUIRED = ("rmm", "objects", "multiplicity", "weight", "run", "event_number", "entry")
 _ZSTD = Zstd(level=1, checksum=True)
-
-
-class SlotSummary(NamedTuple):
-    """What was written into a slot; all by split."""
-
-    rows: tuple[int, int, int]
-    sum_of_weights: tuple[float, float, float]
-    sum_of_squared_weights: tuple[float, float, float]
 
 
 def create_arrays(
@@ -197,13 +189,7 @@ def write_slot(
         for name, values in {**columns, "split": split}.items():
             if name != "rmm":
                 _write_values(folder, name, index, geometry, described[name], values)
-    return SlotSummary(
-        (rows[0], rows[1], rows[2]),
-        *(
-            (math.fsum(terms[parts[0]]), math.fsum(terms[parts[1]]), math.fsum(terms[parts[2]]))
-            for terms in (weight, weight**2)
-        ),
-    )
+    return summarise((rows[0], rows[1], rows[2]), weight)
 
 
 def _islands(columns: Mapping[str, Any], geometry: Geometry, where: str) -> Islands:

@@ -1,5 +1,6 @@
 """Scaling of the matrices' cells, from the statistics the catalog already has: never another pass."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,24 +40,24 @@ class Scaler:
         """Give a function that makes scaled and flattened matrices on a device: (n, cells) float32.
 
         It takes whole matrices (n, R, R), or `Islands`, which are expanded where the network lives: a
-        GPU is sent the cells that exist and nothing else. Its result is valid until the next call.
+        GPU is sent the cells that exist and nothing else. Its result is valid until the same
+        thread calls again.
         """
         where = torch.device(device)
         offset = torch.from_numpy(self.offset).to(where)
         factor = torch.from_numpy(self.factor).to(where)
-        buffer = np.empty((0, 0, 0), np.float32)
+        room = threading.local()
 
         def scale(events: Events) -> torch.Tensor:
-            nonlocal buffer
             if not isinstance(events, Islands):
                 matrices = events if isinstance(events, torch.Tensor) else torch.tensor(events)
                 matrices = matrices.to(where, torch.float32)
                 return (matrices.reshape(len(matrices), len(offset)) - offset) * factor
             if where.type == "cpu":
                 # Fresh memory costs more than the expansion, so it is used again.
-                if len(buffer) < len(events):
-                    buffer = np.empty((len(events), events.size, events.size), np.float32)
-                matrices = torch.from_numpy(expand(events, self.offset, self.factor, buffer))
+                if len(getattr(room, "matrices", ())) < len(events):
+                    room.matrices = np.empty((len(events), events.size, events.size), np.float32)
+                matrices = torch.from_numpy(expand(events, self.offset, self.factor, room.matrices))
                 return matrices.reshape(len(matrices), len(offset))
             multiplicity, cells = (
                 torch.from_numpy(each).pin_memory().to(where, non_blocking=True)

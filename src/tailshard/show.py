@@ -1,0 +1,131 @@
+"""Results of verbs as a person sees them: tables on stdout. What each holds, the verb says."""
+
+from typing import Any
+
+import click
+
+from .terminal import print_table
+
+Json = dict[str, Any]
+
+
+def extrapolation(its: Json) -> None:
+    """Show expected times on other machines."""
+    machines, stages = its["machines"], its["stages"]
+    resources = list(dict.fromkeys(name for stage in stages.values() for name in stage["by_resource"]))
+
+    def seconds(value: float | None) -> str:
+        return "" if value is None else f"{value:,.3g}"
+
+    print_table(
+        f"Extrapolated to {machines['nodes']} nodes of {machines['cores_per_node']} cores and "
+        f"{machines['gpus_per_node']} GPUs: seconds, also for each resource alone",
+        ("stage", "expected", "saturates first", *resources, "file system needed, GB/s"),
+        [
+            (
+                name,
+                seconds(stage["seconds"]),
+                stage["limit"],
+                *(seconds(stage["by_resource"].get(resource)) for resource in resources),
+                f"{stage['file_system_bytes'] / 1e9:,.3g}",
+            )
+            for name, stage in stages.items()
+        ],
+    )
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in its["per_core"].items())
+    click.echo(f"events/s of one core here: {rates} (entries for ingest; {its['rates']['measured_on']})")
+    click.echo(
+        "An extrapolation from this machine, with the assumptions of docs/scaling.md; GPUs are taken to "
+        f"reach {machines['gpu_efficiency']:.0%} of {machines['gpu_tflops']:g} TFLOP/s."
+    )
+
+
+def store(result: Json) -> None:
+    """Show what a store holds."""
+    rows = [
+        (
+            each["channel"],
+            each["kind"],
+            each["slots"],
+            *(f"{each['rows'][split]:,}" for split in ("training", "validation", "test")),
+            f"{each['yield']:,.1f} ± {each['yield_uncertainty']:,.1f}",
+            ", ".join(f"{mean:.2f} {name.replace('_', ' ')}" for name, mean in each["objects"].items()),
+            f"{each['occupancy']:.1%}",
+            f"{each['bytes'] / 1e6:,.1f}",
+        )
+        for each in result["channels"]
+    ]
+    columns = ("channel", "kind", "slots", "training", "validation", "test", "yield", "objects an event")
+    print_table(f"Events in {result['store']}", (*columns, "cells filled", "MB"), rows)
+    its = result["bytes_per_event"]
+    print_table(
+        "On disk",
+        ("array", "MB", "bytes an event"),
+        [(name, f"{size / 1e6:,.2f}", f"{its.get(name, 0):.1f}") for name, size in result["bytes"].items()],
+    )
+    geometry = result["geometry"]
+    click.echo(
+        f"{result['events']:,} events, {sum(its.values()):.1f} bytes each; slots of {geometry['slot']:,}, "
+        f"chunks of {geometry['chunk']:,}, matrices as {geometry['codec']}; snapshot {result['snapshot']}"
+    )
+    if result["quarantine"]:
+        click.secho(f"{result['quarantine']} inputs are in quarantine: see 'tailshard status'", fg="yellow")
+
+
+def mixing(its: Json) -> None:
+    """Show how even the batches of some orders are."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    stream = its["stream"]
+    print_table(
+        f"Batches of {stream['batch_size']:,} from {', '.join(stream['channels'])}",
+        (
+            "order",
+            "batches",
+            "entropy, bits",
+            "lowest",
+            "chi-squared / degree",
+            "highest",
+            "shuffled together",
+            "seen again after",
+        ),
+        [
+            (
+                each["order"],
+                f"{each['batches']:,}",
+                f"{each['entropy']:.4f}",
+                f"{each['lowest_entropy']:.4f}",
+                number(each["chi_squared"]),
+                number(each["highest_chi_squared"]),
+                f"{each['shuffled_together']:,}",
+                f"{each['seen_again_after']:,}",
+            )
+            for each in its["orders"]
+        ],
+    )
+    ideal = its["orders"][0]["ideal_entropy"]
+    click.echo(
+        f"ideal entropy {ideal:.4f} bits; batches of independent draws have {its['random_draws']:.4f} "
+        "and a chi-squared of 1 for each degree of freedom"
+    )
+
+
+def verification(result: Json) -> None:
+    """Show what is wrong with a store."""
+    if result["faults"]:
+        print_table(
+            f"What is wrong with {result['store']}",
+            ("channel", "slot", "array", "what"),
+            [_of_fault(fault) for fault in result["faults"]],
+        )
+    for row in result["rubbish"]:
+        click.secho(f"rubbish, which the next ingest overwrites: {row['reason']}", fg="yellow")
+    verdict = f"{len(result['faults'])} faults" if result["faults"] else "all as the catalog says"
+    click.echo(f"{result['slots']:,} slots, {result['events']:,} events: {verdict}")
+
+
+def _of_fault(fault: Json) -> tuple[object, ...]:
+    slot = "" if fault["slot"] is None else fault["slot"]
+    return fault["channel"], slot, fault["array"], fault["reason"]

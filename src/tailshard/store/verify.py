@@ -1,0 +1,212 @@
+"""Read everything that the catalog says is there, and name what is not as it should be.
+
+One task for each slot (`check_slot`); metadata and stray files are the driver's. What no catalogued slot
+owns is *rubbish*: a kill may leave it, nobody reads it, and ingest overwrites it. It is named, but it is
+no fault.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from pydantic import ValidationError
+
+from ..config import Features
+from ..errors import TailshardError
+from ..progress import Progress, silent
+from .catalog import Catalog, Slot, catalog_path, read_catalog
+from .cells import Statistics
+from .check_slot import ERROR, STATISTICS, ChannelArrays, Fault, check_slot
+from .layout import SPLITS, Column, Geometry, columns, events_group
+from .tasks import each_slot
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_SCORED_BY = "model"
+"""Attribute of the array ``error`` that scoring sets when every slot of the channel has its errors."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a store looks like to someone who read all of it."""
+
+    slots: int
+    """Slots that were read."""
+    events: int
+    faults: tuple[Fault, ...]
+    """In the order of channels, slots and arrays; empty where all is well."""
+    rubbish: tuple[Fault, ...]
+    """Files that no catalogued slot owns."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold."""
+        return {
+            "slots": self.slots,
+            "events": self.events,
+            "faults": [fault._asdict() for fault in self.faults],
+            "rubbish": [fault._asdict() for fault in self.rubbish],
+        }
+
+
+def verify(store: Path, client: "Client", progress: Progress = silent) -> Verification:
+    """Read a whole store, and compare it with its catalog.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    client
+        Dask workers that see it under the same path.
+    progress
+        Told the number of slots that are done.
+
+    Raises
+    ------
+    StoreError
+        There is no catalog, or it cannot be read: there is nothing to compare with.
+    """
+    catalog = read_catalog(store)
+    arrays, faults = check_arrays(store, catalog)
+    features = None
+    try:
+        features = Features.model_validate(catalog.provenance.get("features"))
+    except ValidationError:
+        reason = "does not say how the matrices were made, so that they cannot be computed again"
+        faults.append(Fault("", None, catalog_path(store).name, reason))
+    check = partial(_check_slot_of, store, catalog.geometry, features, arrays)
+    for slot, found in each_slot(client, "verify slots", check, catalog.slots, progress):
+        faults += [_whole(slot, found)] if isinstance(found, TailshardError) else found
+    return Verification(
+        len(catalog.slots),
+        sum(slot.selected for slot in catalog.slots),
+        _sorted(faults, catalog),
+        tuple(rubbish(store, catalog)),
+    )
+
+
+def _check_slot_of(
+    store: Path,
+    geometry: Geometry,
+    features: Features | None,
+    arrays: Mapping[str, ChannelArrays],
+    slot: Slot,
+) -> list[Fault]:
+    return check_slot(store, geometry, features, arrays[slot.channel], slot)
+
+
+def _whole(slot: Slot, error: TailshardError) -> Fault:
+    return Fault(slot.channel, slot.index, "", str(error))
+
+
+def _sorted(faults: Sequence[Fault], catalog: Catalog) -> tuple[Fault, ...]:
+    places = {channel.name: number for number, channel in enumerate(catalog.channels)}
+
+    def place(fault: Fault) -> tuple[int, int, str]:
+        index = -1 if fault.slot is None else fault.slot
+        return places.get(fault.channel, -1), index, fault.array
+
+    return tuple(sorted(faults, key=place))
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays], list[Fault]]:
+    """Look at the metadata of every array that a channel must have.
+
+    These are the arrays of every store, and whatever kinematic quantities any other channel has.
+
+    Returns
+    -------
+    arrays, faults
+        Channel -> what can be read of it, and what is wrong with the rest.
+    """
+    group, faults = events_group(store), []
+    described = columns(catalog.geometry, {})
+    quantities = sorted(
+        {
+            folder.parent.name
+            for channel in catalog.channels
+            for folder in (group / channel.name).glob("*/zarr.json")
+        }
+        - {*described, STATISTICS}
+    )
+    expected = {**described, **dict.fromkeys(quantities, Column("float32", fill=float("nan")))}
+    arrays = {}
+    for channel in catalog.channels:
+        slots = catalog.slots_of(channel.name)
+        length = 1 + max((slot.index for slot in slots), default=-1)
+        usable, scored = [], False
+        if not (group / channel.name / "zarr.json").is_file():
+            faults.append(Fault(channel.name, None, "", "the channel's zarr.json is absent"))
+        for name in (*expected, STATISTICS):
+            try:
+                array = zarr.open_array(group, path=f"{channel.name}/{name}", mode="r")
+                wrong = _unlike(array, expected.get(name), catalog.geometry, length)
+            except FileNotFoundError:
+                wrong = "is absent"
+            except Exception as error:  # noqa: BLE001 - damaged metadata can fail anywhere in Zarr
+                wrong = f"its metadata cannot be read: {type(error).__name__}: {error}"
+            if wrong:
+                faults.append(Fault(channel.name, None, name, wrong))
+                continue
+            usable.append(name)
+            scored |= name == ERROR and array.attrs.get(_SCORED_BY) is not None
+        arrays[channel.name] = ChannelArrays(tuple(usable), scored)
+    return arrays, faults
+
+
+def _unlike(array: "zarr.Array[Any]", column: Column | None, geometry: Geometry, length: int) -> str:
+    """Say how an array differs from what the catalog's geometry asks for; statistics have no column."""
+    found: dict[str, Any] = {
+        "type": str(array.dtype),
+        "shape of an event": array.shape[1:],
+        "chunks": array.chunks,
+        "shards": array.shards,
+    }
+    its: tuple[Any, ...]
+    if column is None:
+        shape = (len(SPLITS), len(Statistics.STORED), geometry.size, geometry.size)
+        its, rows = ("float64", shape, (1, *shape), None), length
+    else:
+        chunks = (geometry.chunk if column.streamed else geometry.slot, *column.shape)
+        shards = (geometry.slot, *column.shape) if column.streamed else None
+        its, rows = (column.dtype, column.shape, chunks, shards), length * geometry.slot
+    wanted = dict(zip(found, its, strict=True))
+    differences = [
+        f"{name} is {found[name]} instead of {wanted[name]}" for name in found if found[name] != wanted[name]
+    ]
+    if array.shape[0] < rows:
+        differences.append(f"has {array.shape[0]} rows, and the catalog's slots need {rows}")
+    return "; ".join(differences)
+
+
+# -- what nobody owns ------------------------------------------------------------------------------
+
+
+def rubbish(store: Path, catalog: Catalog) -> Iterator[Fault]:
+    """Name what lies in a store and belongs to no catalogued slot."""
+    group = events_group(store)
+    owned = {
+        channel.name: {slot.index for slot in catalog.slots_of(channel.name)} for channel in catalog.channels
+    }
+    for folder in sorted(group.iterdir()) if group.is_dir() else ():
+        if folder.name not in owned:
+            if folder.name != "zarr.json":
+                yield Fault(folder.name, None, "", f"{folder} belongs to no channel of the catalog")
+            continue
+        for array in sorted(path for path in folder.iterdir() if path.is_dir()):
+            places = sorted((array / "c").iterdir()) if (array / "c").is_dir() else []
+            for place in places:
+                index = place.name.partition(".")[0]
+                if not (index.isdigit() and int(index) in owned[folder.name]):
+                    slot = int(index) if index.isdigit() else None
+                    yield Fault(folder.name, slot, array.name, f"{place} belongs to no catalogued slot")
+                    continue
+                for partial_file in (place, *place.rglob("*")) if place.is_dir() else (place,):
+                    if partial_file.name.endswith(".partial"):
+                        yield Fault(folder.name, int(index), array.name, f"{partial_file} was never finished")
