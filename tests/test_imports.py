@@ -27,6 +27,7 @@ STOREYS = (
     ("ingest",),
     ("extrapolation",),
     ("pipeline",),
+    ("options",),
     ("verbs", "show"),
     ("cli",),
 )

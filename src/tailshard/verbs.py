@@ -8,94 +8,25 @@ Errors are those of `tailshard.errors`. The options that all verbs of a pipeline
 `Options`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from functools import wraps
-from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from .errors import InputError, StoreError
 from .launch import ClusterProfile, dask_client, load_profile
 from .ledger import locked
+from .options import Json, Options, open_search, takes_options
 from .pipeline import Search, StageOutcome
-from .pipeline_files import load, shipped
+from .pipeline_files import shipped
 from .progress import Progress, silent
 
 if TYPE_CHECKING:
     from distributed import Client
 
-Json = dict[str, Any]
 
-
-Arguments = ParamSpec("Arguments")
-
-
-class Options(TypedDict, total=False):
-    """Options that all verbs of a pipeline share."""
-
-    workdir: Path | str | None
-    """Where outputs live; ``tailshard-work/<pipeline name>`` where left out."""
-    data_root: str | None
-    """Where relative input paths start: a folder or a URL."""
-    overrides: Sequence[str]
-    """``key=value`` strings, such as ``training.epochs=3``."""
-    cluster: Path | None
-    """A cluster profile; this machine where left out."""
-    workers: int | None
-    """Dask workers; overrides the profile."""
-    progress: Progress
-
-
-def open_search(
-    pipeline: Path | str,
-    *,
-    workdir: Path | str | None = None,
-    data_root: str | None = None,
-    overrides: Sequence[str] = (),
-    cluster: Path | None = None,
-    workers: int | None = None,
-    progress: Progress = silent,
-    strict: bool = False,
-) -> Search:
-    """Read a pipeline file and open its work directory.
-
-    Raises
-    ------
-    ConfigError
-        The pipeline file, an override or the cluster profile is wrong.
-    WorkdirError
-        The work directory belongs to another pipeline.
-    """
-    loaded = load(pipeline, overrides, data_root)
-    place = Path(workdir) if workdir is not None else Path("tailshard-work") / loaded.name
-    return Search(loaded, place, load_profile(cluster, workers), progress, strict)
-
-
-def _takes_options(verb: Callable[Arguments, Json]) -> Callable[Arguments, Json]:
-    """Show the shared options in the signature of a verb, and refuse others in its name."""
-    own = list(signature(verb).parameters.values())[:-1]
-    names = {parameter.name for parameter in own}
-    shared = [
-        parameter
-        for parameter in signature(open_search).parameters.values()
-        if parameter.name in Options.__annotations__
-    ]
-    shown = Signature([*own, *shared], return_annotation=Json)
-
-    @wraps(verb)
-    def checked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Json:
-        if wrong := sorted(set(options) - names - set(Options.__annotations__)):
-            known = ", ".join(parameter.name for parameter in shown.parameters.values())
-            raise TypeError(f"{verb.__name__}() has no option {', '.join(wrong)}; it takes {known}")
-        return verb(*arguments, **options)
-
-    checked.__signature__ = shown  # type: ignore[attr-defined]
-    return checked
-
-
-@_takes_options
+@takes_options
 def ingest(
     pipeline: Path | str, *, force: bool = False, strict: bool = False, **options: Unpack[Options]
 ) -> Json:
@@ -108,38 +39,38 @@ def ingest(
     return _told(search, [search.perform("ingest", force=force, retry=True)])
 
 
-@_takes_options
+@takes_options
 def train(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Train the autoencoder on the store."""
     return _stage("train", pipeline, force, options)
 
 
-@_takes_options
+@takes_options
 def score(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Write the reconstruction error of every event."""
     return _stage("score", pipeline, force, options)
 
 
-@_takes_options
+@takes_options
 def histogram(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Reduce errors and weights to histograms, regions and significances."""
     return _stage("histogram", pipeline, force, options)
 
 
-@_takes_options
+@takes_options
 def report(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
     """Write the page, figures and files for physicists."""
     return _stage("report", pipeline, force, options)
 
 
-@_takes_options
+@takes_options
 def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options]) -> Json:
     """Make whatever is missing or stale, from ntuples to report."""
     search = open_search(pipeline, strict=strict, **options)
     return _told(search, search.perform_all())
 
 
-@_takes_options
+@takes_options
 def plan(
     pipeline: Path | str,
     *,
@@ -187,7 +118,7 @@ def _planned_elsewhere(
     return result
 
 
-@_takes_options
+@takes_options
 def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what exists, what is stale, and why."""
     search = open_search(pipeline, **options)
@@ -208,7 +139,7 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     }
 
 
-@_takes_options
+@takes_options
 def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Check a pipeline file and the inputs it names, and that the work directory is its own.
 
@@ -260,7 +191,7 @@ def find_store(pipeline: Path | str, **options: Unpack[Options]) -> tuple[Path, 
     )
 
 
-@_takes_options
+@takes_options
 def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Read every shard of a store, and name everything that is not as the catalog says.
 
@@ -274,14 +205,14 @@ def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     return {"store": str(store), **result.to_dict()}
 
 
-@_takes_options
+@takes_options
 def inspect(pipeline: Path | str, *, mixing: bool = False, **options: Unpack[Options]) -> Json:
     """Say what a store holds; with `mixing`, also how well batches of training events are mixed.
 
     `pipeline` may be the folder of a store. The stream is then the one that a pipeline without any
     settings of its own would train on: all backgrounds, default batches and windows.
     """
-    from .config import Training
+    from .learning import Training
     from .store.catalog import read_catalog
     from .store.inspection import inspect_mixing, inspect_store
 
@@ -299,7 +230,7 @@ def inspect(pipeline: Path | str, *, mixing: bool = False, **options: Unpack[Opt
     return {"store": str(store), **result}
 
 
-@_takes_options
+@takes_options
 def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options]) -> Json:
     """Write a copy of a store whose matrices any Zarr reader opens, without tailshard.
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailshard.config import Sampling
 from tailshard.errors import StoreError
+from tailshard.learning import Sampling
 from tailshard.store.inspection import inspect_mixing, inspect_store
 from tailshard.store.read import open_channel
 

@@ -162,16 +162,20 @@ def _seconds_each(work: Callable[[], int], seconds: float) -> float:
 class _Batches:
     """Batches that are in memory already, so that only the network takes time."""
 
-    batches: Sequence[Batch]
+    content: Sequence[Batch]
     place: StreamState
     waited: float = 0.0
 
     @property
+    def batches(self) -> int:
+        return len(self.content)
+
+    @property
     def events(self) -> int:
-        return sum(len(batch.weight) for batch in self.batches)
+        return sum(len(batch.weight) for batch in self.content)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:  # noqa: ARG002 - as in Source
-        return iter(self.batches)
+        return iter(self.content)
 
     def state(self, epoch: int, batch: int) -> StreamState:
         return replace(self.place, epoch=epoch, batch=batch)
@@ -218,6 +222,7 @@ def _train(probe: Probe, model: Path, seconds: float) -> _Trained:
         epoch(1)  # warms up
         once, _, _ = epoch(1)
         spent, events, state = epoch(max(2, min(50, round(seconds / once))))
+    assert state.best is not None  # an epoch has ended
     save_model(model, state.best, pipeline.model, scaler, size, stream.snapshot)
     return _Trained(model, batches, spent / events)
 

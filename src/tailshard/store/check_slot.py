@@ -247,7 +247,7 @@ def _compare_matrices(
     if different := np.count_nonzero((islands.multiplicity != multiplicity).any(axis=1)):
         check.note("rmm", f"{different} matrices have other multiplicities than the array 'multiplicity'")
         return
-    if "objects" not in values or features is None:
+    if "objects" not in values or features is None or features.center_of_mass_energy is None:
         return
     try:
         again = islands_from_objects(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Sampling
+from ..learning import Sampling
 from ..progress import Progress, silent
 from .catalog import Catalog, read_catalog
 from .cells import Statistics
