@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, ProcessingError
 
+MAXIMUM_ROWS = 2047
+"""Of objects, over all types; such a matrix takes 16 MiB."""
+
 
 class Block(NamedTuple):
     """All objects of one type, in falling order of pT within an event.
@@ -52,11 +55,12 @@ def check_counts(counts: Sequence[int]) -> None:
     Raises
     ------
     ConfigError
-        There is no type, or a type has fewer than 1 or more than 255 rows.
+        There is no type, a type has fewer than 1 or more than 255 rows, or all have too many.
     """
-    if not counts or not all(1 <= count <= 255 for count in counts):
+    if not counts or not all(1 <= count <= 255 for count in counts) or sum(counts) > MAXIMUM_ROWS:
         raise ConfigError(
-            f"the multiplicities of the RMM must be 1 to 255 rows for each type, found {tuple(counts)}"
+            f"the multiplicities of the RMM must be 1 to 255 rows for each type, at most {MAXIMUM_ROWS} in "
+            f"all, found {tuple(counts)}"
         )
 
 

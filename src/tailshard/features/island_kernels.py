@@ -8,9 +8,71 @@ size * size). Indices are unsigned, which spares numba the test for negative one
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernel import compiled
+from .compilation import compiled, copy, inlined
 
 Counts = NDArray[np.uint64]
+
+
+@inlined
+def in_eights(number: np.uint64) -> np.uint64:
+    """Round up to a multiple of eight, which vectorised loops do without a remainder."""
+    return (number + np.uint64(7)) & ~np.uint64(7)
+
+
+@inlined
+def matrices_at_once(size: np.uint64) -> np.uint64:
+    """How many whole matrices are put together in the cache before they are copied to memory.
+
+    Memory takes large pieces faster, and scattered cells badly.
+    """
+    return max(np.uint64(1), np.uint64(8192) // (size * size))
+
+
+@compiled
+def find_places(
+    rows: NDArray[np.uint32],
+    begin: np.uint64,
+    ends: NDArray[np.uint64],
+    size: np.uint64,
+    places: NDArray[np.uint32],
+) -> np.uint64:
+    """Write where the cells of some islands belong in whole matrices of `size` rows; give their number.
+
+    The rows of the first event are ``rows[begin : ends[0]]``, those of the next ``rows[ends[0] : ends[1]]``.
+    `places` needs room for seven more, and `rows` has something there.
+    """
+    number = np.uint64(0)
+    first = np.uint32(0)
+    for end in ends:
+        width = end - begin
+        for i in range(begin, end):
+            line = first + rows[i] * np.uint32(size)
+            for n in range(in_eights(width)):
+                places[number + n] = line + rows[begin + n]
+            number += width
+        first += np.uint32(size * size)
+        begin = end
+    return number
+
+
+@compiled
+def place_cells(
+    cells: NDArray[np.float32],
+    begin: np.uint64,
+    places: NDArray[np.uint32],
+    number: np.uint64,
+    matrices: NDArray[np.float32],
+) -> None:
+    """Copy cells from ``cells[begin]`` on to their places."""
+    for k in range(number):
+        matrices[places[k]] = cells[begin + k]
+
+
+@compiled
+def clear_places(places: NDArray[np.uint32], number: np.uint64, matrices: NDArray[np.float32]) -> None:
+    """Undo `place_cells`."""
+    for k in range(number):
+        matrices[places[k]] = 0
 
 
 @compiled
@@ -70,49 +132,51 @@ def expand_islands(
     first_row: Counts,
     counts: Counts,
     matrices: NDArray[np.float32],
-) -> None:
-    """Write whole matrices."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    for event in range(len(multiplicity)):
-        matrix = matrices[event]
-        matrix[:] = 0
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        place = np.uint64(starts[event])
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                matrix[line + rows[j]] = cells[place + j]
-            place += number
-
-
-@compiled
-def expand_scaled(
-    multiplicity: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    cells: NDArray[np.float32],
-    first_row: Counts,
-    counts: Counts,
-    matrices: NDArray[np.float32],
     offset: NDArray[np.float32],
     factor: NDArray[np.float32],
-    empty: NDArray[np.float32],
 ) -> None:
-    """Write whole matrices of ``(cell - offset) * factor``; `empty` is what that makes of zero."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    for event in range(len(multiplicity)):
-        matrix = matrices[event]
-        for cell in range(len(empty)):
-            matrix[cell] = empty[cell]
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        place = np.uint64(starts[event])
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                cell = line + rows[j]
-                matrix[cell] = (cells[place + j] - offset[cell]) * factor[cell]
-            place += number
+    """Write whole matrices of ``(cell - offset) * factor``, or of the cells where these are empty.
+
+    `matrices` is flat in one dimension.
+    """
+    one = np.uint64(1)
+    size = one + counts.sum()
+    whole = size * size
+    at_once = matrices_at_once(size)
+    rows = np.zeros(at_once * size + np.uint64(256), np.uint32)
+    ends = np.empty(at_once, np.uint64)
+    places = np.empty(at_once * whole + np.uint64(8), np.uint32)
+    scaled = len(offset) > 0
+    tables = np.zeros((4, at_once * whole), np.float32)
+    offsets, factors, empty, group = tables[0], tables[1], tables[2], tables[3]
+    if scaled:
+        for matrix in range(at_once):
+            for cell in range(whole):
+                place = matrix * whole + cell
+                offsets[place], factors[place] = offset[cell], factor[cell]
+                group[place] = empty[place] = (np.float32(0) - offset[cell]) * factor[cell]
+    for first in range(np.uint64(0), np.uint64(len(multiplicity)), at_once):
+        last = min(first + at_once, np.uint64(len(multiplicity)))
+        number = np.uint64(0)
+        for event in range(first, last):
+            rows[number] = 0
+            number += one
+            for kind in range(len(first_row)):
+                for rank in range(in_eights(counts[kind])):
+                    rows[number + rank] = first_row[kind] + rank
+                number += np.uint64(multiplicity[event, kind])
+            ends[event - first] = number
+        written = find_places(rows, np.uint64(0), ends[: last - first], size, places)
+        begin = np.uint64(starts[first])
+        if scaled:
+            for k in range(written):
+                place = places[k]
+                group[place] = (cells[begin + k] - offsets[place]) * factors[place]
+        else:
+            place_cells(cells, begin, places, written, group)
+        copy(matrices, first * whole, group, np.uint64(0), (last - first) * whole)
+        for k in range(written):
+            group[places[k]] = empty[places[k]]
 
 
 @compiled

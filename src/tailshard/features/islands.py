@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError
 from .blocks import first_rows
-from .island_kernels import copy_islands, expand_islands, expand_scaled, find_starts, pack_islands
+from .island_kernels import copy_islands, expand_islands, find_starts, pack_islands
+
+_NO_SCALE = np.zeros(0, np.float32)
 
 
 def island_starts(multiplicity: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -172,26 +174,28 @@ def expand(
     size = islands.size
     if out is None:
         out = np.empty((len(islands), size, size), np.float32)
-    elif len(out) < len(islands) or out.shape[1:] != (size, size) or out.dtype != np.float32:
+    elif (
+        len(out) < len(islands)
+        or out.shape[1:] != (size, size)
+        or out.dtype != np.float32
+        or not out.flags.c_contiguous
+    ):
         raise ProcessingError(
-            f"out must be a float32 array of at least {len(islands)} x {size} x {size}, "
+            f"out must be a float32 array of at least {len(islands)} x {size} x {size} in C order, "
             f"found {out.dtype} {out.shape}"
         )
     out = out[: len(islands)]
-    flat = out.reshape(len(islands), size * size)
-    rows, counts = kinds(islands.counts)
     if offset is None or factor is None:
-        expand_islands(islands.multiplicity, islands.starts, islands.cells, rows, counts, flat)
+        offset = factor = _NO_SCALE
     elif offset.shape != (size * size,) or factor.shape != (size * size,):
         raise ProcessingError(
             f"offset and factor have the shapes {offset.shape} and {factor.shape}; "
             f"matrices of {size} x {size} need {(size * size,)}"
         )
-    else:
-        empty = (np.float32(0) - offset) * factor
-        expand_scaled(
-            islands.multiplicity, islands.starts, islands.cells, rows, counts, flat, offset, factor, empty
-        )
+    where = kinds(islands.counts)
+    expand_islands(
+        islands.multiplicity, islands.starts, islands.cells, *where, out.reshape(-1), offset, factor
+    )
     return out
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
+from ..features.compilation import compiled
 from ..features.island_kernels import Counts, room_for_rows, rows_of
 from ..features.islands import Islands, kinds
-from ..features.kernel import compiled
 
 Cells = NDArray[np.float64]
 

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.registry import register_codec
 
+from ..features.compilation import compiled
 from ..features.islands import Islands, expand, island_starts, pack, smallest_multiplicity
-from ..features.kernel import compiled
 from .memory import Scratch
 
 if TYPE_CHECKING:
