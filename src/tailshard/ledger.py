@@ -22,7 +22,7 @@ from .errors import WorkdirError
 
 LEDGER_VERSION = 1
 
-CODE_VERSION = {"ingest": 2, "train": 1, "score": 1, "histogram": 1, "report": 1}
+CODE_VERSION = {"ingest": 3, "train": 2, "score": 2, "histogram": 1, "report": 1}
 """Raise a stage's number whenever its output changes for the same configuration and inputs."""
 
 Parts = Mapping[str, Any]

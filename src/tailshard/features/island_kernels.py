@@ -116,6 +116,30 @@ def expand_scaled(
 
 
 @compiled
+def log_cells(
+    multiplicity: NDArray[np.uint8],
+    cells: NDArray[np.float32],
+    first_row: Counts,
+    counts: Counts,
+    unit: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the signed logarithm of every cell, in the unit of its place in the matrix."""
+    rows = room_for_rows(counts)
+    stride = np.uint64(len(rows))
+    place = np.uint64(0)
+    for event in range(len(multiplicity)):
+        number = rows_of(multiplicity[event], first_row, counts, rows)
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                value = cells[place + j]
+                logarithm = np.log1p(abs(value) / unit[line + rows[j]])
+                out[place + j] = logarithm if value >= 0 else -logarithm
+            place += number
+
+
+@compiled
 def pack_islands(
     matrices: NDArray[np.float32],
     multiplicity: NDArray[np.uint8],

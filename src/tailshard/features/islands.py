@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError
 from .blocks import first_rows
-from .island_kernels import copy_islands, expand_islands, expand_scaled, find_starts, pack_islands
+from .island_kernels import (
+    copy_islands,
+    expand_islands,
+    expand_scaled,
+    find_starts,
+    log_cells,
+    pack_islands,
+)
 
 
 def island_starts(multiplicity: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -147,6 +154,7 @@ def expand(
     offset: NDArray[np.float32] | None = None,
     factor: NDArray[np.float32] | None = None,
     out: NDArray[np.float32] | None = None,
+    absent: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Give whole matrices, with the zeros of absent objects.
 
@@ -159,6 +167,8 @@ def expand(
         left out. Both or none.
     out
         (at least the events, size, size) float32 in C order, to write to instead of new memory.
+    absent
+        (size * size,) what scaled matrices hold in place of absent objects' zeros.
 
     Returns
     -------
@@ -188,11 +198,18 @@ def expand(
             f"matrices of {size} x {size} need {(size * size,)}"
         )
     else:
-        empty = (np.float32(0) - offset) * factor
+        empty = (np.float32(0) - offset) * factor if absent is None else absent
         expand_scaled(
             islands.multiplicity, islands.starts, islands.cells, rows, counts, flat, offset, factor, empty
         )
     return out
+
+
+def logarithmic(islands: Islands, unit: NDArray[np.float32]) -> Islands:
+    """Replace every cell by sign(cell) log(1 + abs(cell) / unit), with a unit (size * size,) for each."""
+    cells = np.empty_like(islands.cells)
+    log_cells(islands.multiplicity, islands.cells, *kinds(islands.counts), unit, cells)
+    return Islands(islands.counts, islands.multiplicity, cells, islands.starts)
 
 
 def kinds(counts: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
