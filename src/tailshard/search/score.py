@@ -114,6 +114,8 @@ def score_slot(
         The error of an event is not finite.
     """
     events = sum(slot.rows)
+    if not events:  # the slot has no shards at all
+        return 0
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with _one_thread():
