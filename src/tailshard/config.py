@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from .correction import Correction
 from .cuts import Selection
 from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
-from .learning import Model, Training
+from .learning import Model, Score, Training
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 
 Kind = Literal["background", "signal", "data"]
@@ -213,6 +213,7 @@ class Pipeline(Part):
     splits: Splits = Splits()
     model: Model = Model()
     training: Training = Training()
+    score: Score = Score()
     regions: Regions = Regions()
     histograms: Histograms = Histograms()
     report: Report = Report()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
 from .parts import Name, Part, PluginName, Positive
 
@@ -16,9 +16,46 @@ class Model(Part):
     """The network."""
 
     name: PluginName = "ae_small"
-    """ae_small, ae_large or 'module:object'."""
+    """ae_small, ae_large, vae_small, vae_large, ae and vae with `widths` of your own, or 'module:object'."""
     latent: Positive = 150
     """Width of the latent layer."""
+    widths: tuple[Positive, ...] = (64,)
+    """Widths of the layers of ae and vae before the latent layer; the same ones lead back up."""
+    beta: float = Field(default=1e-3, ge=0)
+    """Weight of the divergence of a vae: its mean over the latent layer (nats), beside the mean squared error
+    over the cells. Depends neither on the batch size nor on the numbers of cells and latent variables."""
+
+
+ScoreKind = Literal[
+    "sum", "mean", "masked_mean", "relative", "excess", "divergence", "latent_distance", "blocks"
+]
+
+
+class Score(Part):
+    """How anomalous an event is, given what the network makes of it."""
+
+    kind: ScoreKind = "sum"
+    """The error that the search is made with. sum: of the squared differences over all cells. mean: of them.
+    masked_mean: over the cells of objects that exist. relative: their sum, each in units of the background's
+    mean squared difference. excess: of energies and masses above their reconstruction, in the same units,
+    each kind of cell alike. divergence: of the latent distribution (vae). latent_distance: squared
+    Mahalanobis distance of the latent variables from the background."""
+    also: tuple[ScoreKind, ...] = ()
+    """Other scores to write beside it, each an array score_<kind>; blocks is (events, blocks): relative, by
+    kind of cell."""
+    add_divergence: bool = False
+    """Add the divergence to sum, mean and masked_mean, weighted as in training."""
+
+    @model_validator(mode="after")
+    def _error_is_one_number(self) -> "Score":
+        if self.kind == "blocks":
+            raise ValueError("score.kind must be one number for each event; put blocks into score.also")
+        return self
+
+    @property
+    def kinds(self) -> tuple[ScoreKind, ...]:
+        """Everything to compute, the error first."""
+        return tuple(dict.fromkeys((self.kind, *self.also)))
 
 
 class Sampling(Part):
@@ -42,7 +79,14 @@ class Training(Part):
     batch_size: Positive = 1024
     """Events in a global batch, over all workers."""
     learning_rate: float = Field(default=1.5e-3, gt=0)
-    scaler: Literal["minmax", "standard"] = "minmax"
+    scaler: Literal["minmax", "standard", "occupied", "robust", "log"] = "minmax"
+    """minmax: onto [0, 1]. standard: mean 0, variance 1. occupied: the same, of cells that are not zero.
+    robust: by their median and quartiles. log: their logarithm, then as occupied."""
+    cell_weights: Literal["uniform", "occupancy", "block"] = "uniform"
+    """What a cell counts in the loss. uniform: all alike. occupancy: as the share of training events in which
+    it is not zero. block: every kind of cell (MET, mT, hL, ET, dET, m, h) alike."""
+    mask: Literal["none", "objects"] = "none"
+    """objects: cells of absent objects are left out of the loss."""
     weights: Literal["absolute", "clip", "signed", "uniform"] = "absolute"
     """Treatment of event weights in the loss. absolute: |w|. clip: negative weights become zero.
     signed: as they are (unbiased, may diverge). uniform: one for each event."""

@@ -195,6 +195,7 @@ class Search:
                 return {
                     **code,
                     "model": self.ledger.entries["train"].result["model"],
+                    "score": pipeline.score.model_dump(mode="json"),
                     "events": self._snapshot(None),
                 }
             case "histogram":

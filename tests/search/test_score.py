@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import zarr
 
-from tailshard.errors import ProcessingError, StateError, StoreError, WorkdirError
+from tailshard.errors import ConfigError, ProcessingError, StateError, StoreError, WorkdirError
 from tailshard.search import score as module
+from tailshard.search.histogram import read_quantities
 from tailshard.search.score import model_hash, score, score_slot, scored_with
 from tailshard.store.catalog import read_catalog
 from tailshard.store.layout import SPLITS, events_group
@@ -108,3 +109,26 @@ def test_every_split_is_scored(searched) -> None:
         for split in SPLITS:
             start, stop = searched.catalog.geometry.split_range(slot, split)
             assert np.isfinite(read_rows(searched.store, slot.channel, ["error"], start, stop)["error"]).all()
+
+
+def test_other_scores_stand_beside_the_error(store, small, client) -> None:
+    kinds = ("sum", "mean", "masked_mean")
+    pipeline = small.pipeline(small.channels, score={"kind": "mean", "also": list(kinds)})
+    score(pipeline, store, small.model(store.parent / "model.pt"), client)
+    cells = small.geometry.size**2
+    for slot in read_catalog(store).slots:
+        start = small.geometry.first_row(slot.index)
+        names = ["error", "score_sum", "score_masked_mean"]
+        found = read_rows(store, slot.channel, names, start, start + sum(slot.rows))
+        np.testing.assert_allclose(found["error"] * cells, found["score_sum"], rtol=1e-5)
+        # In the small store every object exists.
+        np.testing.assert_allclose(found["score_masked_mean"], found["error"], rtol=1e-5)
+    described = zarr.open_array(events_group(store), path="zjets/score_sum", mode="r").attrs
+    assert described["long_name"] == "anomaly score 'sum'"
+    assert "score_sum" not in read_quantities(store, read_catalog(store))
+
+
+def test_a_score_that_the_model_cannot_give_is_refused(store, small, client) -> None:
+    pipeline = small.pipeline(small.channels, score={"kind": "excess"})
+    with pytest.raises(ConfigError, match="run 'tailshard train' again"):
+        score(pipeline, store, small.model(store.parent / "model.pt"), client)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tailshard.errors import StoreError
 from tailshard.features.islands import Islands, pack
-from tailshard.store.cells import Statistics
+from tailshard.store.cells import MAGNITUDES, Statistics, magnitude_edges
 
 
 def events(count: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +30,11 @@ def assert_describes(statistics: Statistics, matrices: np.ndarray, weight: np.nd
     np.testing.assert_array_equal(statistics.occupancy, (exact != 0).sum(axis=0))
     np.testing.assert_array_equal(statistics.minimum, exact.min(axis=0))
     np.testing.assert_array_equal(statistics.maximum, exact.max(axis=0))
+    for cell, counted in zip(
+        exact.reshape(len(exact), -1).T, statistics.magnitudes.reshape(MAGNITUDES, -1).T, strict=True
+    ):
+        expected, _ = np.histogram(np.abs(cell[cell != 0]), magnitude_edges())
+        np.testing.assert_array_equal(counted, expected)
     np.testing.assert_allclose(statistics.mean, exact.mean(axis=0))
     np.testing.assert_allclose(statistics.variance, exact.var(axis=0), rtol=1e-9)
     np.testing.assert_allclose(
@@ -78,7 +83,9 @@ def test_weights_that_cancel_give_no_division_by_zero():
 def test_stored_statistics_come_back_with_scaled_weights(scale):
     matrices, weight = events(20)
     statistics = Statistics.of(islands(matrices), weight)
-    again = Statistics.unstacked(statistics.stacked(), 20, statistics.sum_of_weights, scale)
+    again = Statistics.unstacked(
+        statistics.stacked(), statistics.magnitudes, 20, statistics.sum_of_weights, scale
+    )
     assert_describes(again, matrices, weight * scale)
 
 
@@ -87,3 +94,10 @@ def test_cells_that_are_not_finite_are_refused():
     matrices[2, 1, 1] = np.inf
     with pytest.raises(StoreError, match="not finite"):
         Statistics.of(islands(matrices), weight)
+
+
+def test_magnitudes_beyond_the_bins_are_in_the_outermost_ones():
+    matrices = np.zeros((2, 3, 3), np.float32)
+    matrices[:, 1, 1] = 1e-30, 1e30
+    magnitudes = Statistics.of(islands(matrices), np.ones(2)).magnitudes[:, 1, 1]
+    assert (magnitudes[0], magnitudes[-1], magnitudes.sum()) == (1, 1, 2)

@@ -14,7 +14,7 @@ import torch
 
 from tailshard.errors import ClusterError, ConfigError, ProcessingError, StateError, StoreError
 from tailshard.store.catalog import read_catalog, write_catalog
-from tailshard.store.read import read_rows
+from tailshard.store.read import ShardReader, read_rows
 from tailshard.train.checkpoint import load_model
 from tailshard.train.distributed import _last_state, train
 from tailshard.train.metrics import read_metrics
@@ -38,6 +38,21 @@ def test_training_leaves_a_model_that_scores_the_store(store, pipeline, tmp_path
     assert model.snapshot == read_catalog(store).snapshot_id(["diboson", "top"])
     assert (model.epoch, model.validation_loss) == (result.best_epoch, result.validation_loss)
     assert not (tmp_path / "out" / "ray").exists()
+
+
+def test_a_model_knows_the_background_it_learned_from(store, pipeline, tmp_path):
+    training = {"scaler": "occupied", "mask": "objects", "cell_weights": "block"}
+    made = pipeline("vae", **training)
+    model = load_model(train(made, store, tmp_path / "out", in_process=True).path)
+    islands = ShardReader(store).read_islands("diboson", 0, 300)
+    kinds = ("sum", "relative", "excess", "blocks", "divergence", "latent_distance")
+    scores = model.scores(islands, kinds, add_divergence=True)
+    assert all(np.isfinite(score).all() for score in scores.values())
+    assert scores["blocks"].shape == (300, 7)
+    # In units of the background, an existing cell of the background is 1 on average.
+    assert scores["relative"].mean() == pytest.approx(25, rel=0.2)
+    assert scores["latent_distance"].mean() == pytest.approx(4, rel=0.2)
+    np.testing.assert_array_equal(model.errors(islands), model.scores(islands, ("sum",))["sum"])
 
 
 def test_the_result_is_plain_json(store, pipeline, tmp_path):

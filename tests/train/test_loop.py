@@ -24,7 +24,7 @@ def task(store, pipeline):
     def make(model: str = "ae_small", **training: object) -> Task:
         made = pipeline(model, **training)
         scaler = fit_scaler(statistics(store, read_catalog(store), CHANNELS), "minmax")
-        return Task(store, CHANNELS, 5, made.model, made.training, scaler)
+        return Task(store, CHANNELS, (1, 1, 1, 1), made.model, made.training, scaler)
 
     return make
 

@@ -134,10 +134,12 @@ def expand_islands(
     matrices: NDArray[np.float32],
     offset: NDArray[np.float32],
     factor: NDArray[np.float32],
+    absent: NDArray[np.float32],
 ) -> None:
     """Write whole matrices of ``(cell - offset) * factor``, or of the cells where these are empty.
 
-    `matrices` is flat in one dimension.
+    `matrices` is flat in one dimension; `absent` is what stands for the cells of absent objects in scaled
+    matrices.
     """
     one = np.uint64(1)
     size = one + counts.sum()
@@ -154,7 +156,7 @@ def expand_islands(
             for cell in range(whole):
                 place = matrix * whole + cell
                 offsets[place], factors[place] = offset[cell], factor[cell]
-                group[place] = empty[place] = (np.float32(0) - offset[cell]) * factor[cell]
+                group[place] = empty[place] = absent[cell]
     for first in range(np.uint64(0), np.uint64(len(multiplicity)), at_once):
         last = min(first + at_once, np.uint64(len(multiplicity)))
         number = np.uint64(0)
@@ -177,6 +179,30 @@ def expand_islands(
         copy(matrices, first * whole, group, np.uint64(0), (last - first) * whole)
         for k in range(written):
             group[places[k]] = empty[places[k]]
+
+
+@compiled
+def log_cells(
+    multiplicity: NDArray[np.uint8],
+    cells: NDArray[np.float32],
+    first_row: Counts,
+    counts: Counts,
+    unit: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Write the signed logarithm of every cell, in the unit of its place in the matrix."""
+    rows = room_for_rows(counts)
+    stride = np.uint64(len(rows))
+    place = np.uint64(0)
+    for event in range(len(multiplicity)):
+        number = rows_of(multiplicity[event], first_row, counts, rows)
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                value = cells[place + j]
+                logarithm = np.log1p(abs(value) / unit[line + rows[j]])
+                out[place + j] = logarithm if value >= 0 else -logarithm
+            place += number
 
 
 @compiled

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError
 from .blocks import first_rows
-from .island_kernels import copy_islands, expand_islands, find_starts, pack_islands
+from .island_kernels import copy_islands, expand_islands, find_starts, log_cells, pack_islands
 
 _NO_SCALE = np.zeros(0, np.float32)
 
@@ -149,6 +149,7 @@ def expand(
     offset: NDArray[np.float32] | None = None,
     factor: NDArray[np.float32] | None = None,
     out: NDArray[np.float32] | None = None,
+    absent: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Give whole matrices, with the zeros of absent objects.
 
@@ -161,6 +162,8 @@ def expand(
         left out. Both or none.
     out
         (at least the events, size, size) float32 in C order, to write to instead of new memory.
+    absent
+        (size * size,) what scaled matrices hold in place of absent objects' zeros.
 
     Returns
     -------
@@ -192,11 +195,19 @@ def expand(
             f"offset and factor have the shapes {offset.shape} and {factor.shape}; "
             f"matrices of {size} x {size} need {(size * size,)}"
         )
+    empty = (np.float32(0) - offset) * factor if absent is None else absent
     where = kinds(islands.counts)
     expand_islands(
-        islands.multiplicity, islands.starts, islands.cells, *where, out.reshape(-1), offset, factor
+        islands.multiplicity, islands.starts, islands.cells, *where, out.reshape(-1), offset, factor, empty
     )
     return out
+
+
+def logarithmic(islands: Islands, unit: NDArray[np.float32]) -> Islands:
+    """Replace every cell by sign(cell) log(1 + abs(cell) / unit), with a unit (size * size,) for each."""
+    cells = np.empty_like(islands.cells)
+    log_cells(islands.multiplicity, islands.cells, *kinds(islands.counts), unit, cells)
+    return Islands(islands.counts, islands.multiplicity, cells, islands.starts)
 
 
 def kinds(counts: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

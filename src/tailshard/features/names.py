@@ -1,9 +1,36 @@
 """What the rows and cells of the rapidity-mass matrix are called."""
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from ..config import Multiplicities
+from .blocks import first_rows
 
 _TYPES = ("light jet", "b jet", "electron", "muon")
 _LATEX_TYPES = ("j", "b", "e", r"\mu")
+
+PHYSICS_BLOCKS = ("MET", "mT", "hL", "ET", "dET", "m", "h")
+"""Kinds of cells, as `cell_names` calls them: energies and masses are MET, mT, ET and m."""
+
+
+def physics_blocks(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Say which of the `PHYSICS_BLOCKS` each cell of the matrix belongs to: (R, R).
+
+    Parameters
+    ----------
+    counts
+        Rows by type.
+    """
+    row, column = np.indices((1 + sum(counts),) * 2)
+    is_leading = np.isin(row, first_rows(counts))
+    number = PHYSICS_BLOCKS.index
+    return np.select(
+        [(row == 0) & (column == 0), row == 0, column == 0, (row == column) & is_leading, row == column],
+        [number(name) for name in ("MET", "mT", "hL", "ET", "dET")],
+        np.where(row < column, number("m"), number("h")),
+    )
 
 
 def row_names(multiplicities: Multiplicities, latex: bool = False) -> list[str]:

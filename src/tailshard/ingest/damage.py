@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..events.kinematics import QUANTITIES
 from ..store.catalog import Catalog
+from ..store.cells import SLOT_ARRAYS
 from ..store.layout import columns, events_group, shard_file
 
 
@@ -14,7 +15,7 @@ def damaged_slots(store: Path, catalog: Catalog) -> dict[tuple[str, int], str]:
     """
     described = columns(catalog.geometry, dict.fromkeys(QUANTITIES, ("", "")))
     dimensions = {name: 1 + len(column.shape) for name, column in described.items() if name != "error"}
-    dimensions["statistics"] = 5
+    dimensions |= dict.fromkeys(SLOT_ARRAYS, 5)
     absent = {
         (channel.name, name): events_group(store) / channel.name / name
         for channel in catalog.channels

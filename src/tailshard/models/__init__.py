@@ -1,7 +1,18 @@
 """Networks that learn to reconstruct events, and nothing else.
 
-A model is a callable ``(cells, config.Model) -> torch.nn.Module`` whose module maps scaled events
-(n, cells) to reconstructions (n, cells). A pipeline names a built-in one or its own ``module:object``.
+A model is a callable ``(cells, learning.Model) -> torch.nn.Module``. A pipeline names a built-in one or its
+own ``module:object``. What tailshard asks of the module:
+
+``forward(events)``
+    Scaled events (n, cells) to reconstructions (n, cells).
+``latent(events)``, if it has one
+    Latent variables (n, k), without chance; for scores in the latent space.
+``learn(events)``, if it has one
+    Reconstructions, and a penalty (n,) that training adds to the loss of each event.
+``divergence(events)``, if it has one
+    Divergence (n,) of the latent distribution from its prior in nats, without chance; for scores.
+
+In evaluation mode ``forward`` must not draw random numbers: an event has one score.
 """
 
 from collections.abc import Callable
@@ -12,11 +23,19 @@ from torch import nn
 from ..errors import ConfigError
 from ..learning import Model
 from ..registry import resolve
-from .dense import Autoencoder, ae_large, ae_small
+from .dense import Autoencoder, ae, ae_large, ae_small
+from .variational import VariationalAutoencoder, vae, vae_large, vae_small
 
-__all__ = ["MODELS", "Autoencoder", "build"]
+__all__ = ["MODELS", "Autoencoder", "VariationalAutoencoder", "build"]
 
-MODELS: dict[str, Callable[[int, Model], nn.Module]] = {"ae_small": ae_small, "ae_large": ae_large}
+MODELS: dict[str, Callable[[int, Model], nn.Module]] = {
+    "ae_small": ae_small,
+    "ae_large": ae_large,
+    "vae_small": vae_small,
+    "vae_large": vae_large,
+    "ae": ae,
+    "vae": vae,
+}
 
 
 def build(model: Model, cells: int) -> nn.Module:

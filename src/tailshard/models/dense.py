@@ -30,13 +30,18 @@ class Autoencoder(nn.Module):
 
     def __init__(self, cells: int, encoder: Sequence[Layer], decoder: Sequence[Layer]) -> None:
         super().__init__()
-        self.encoder = _dense(cells, encoder)
-        self.decoder = _dense(encoder[-1][0], decoder)
+        self.encoder = dense(cells, encoder)
+        self.decoder = dense(encoder[-1][0], decoder)
 
     def forward(self, events: Tensor) -> Tensor:
         """Reconstruct scaled events, (n, cells) to (n, cells)."""
         reconstruction: Tensor = self.decoder(self.encoder(events))
         return reconstruction
+
+    def latent(self, events: Tensor) -> Tensor:
+        """Give the latent variables of scaled events, (n, cells) to (n, latent)."""
+        latent: Tensor = self.encoder(events)
+        return latent
 
 
 def ae_small(cells: int, model: Model) -> Autoencoder:
@@ -56,7 +61,18 @@ def ae_large(cells: int, model: Model) -> Autoencoder:
     )
 
 
-def _dense(width: int, layers: Sequence[Layer]) -> nn.Sequential:
+def ae(cells: int, model: Model) -> Autoencoder:
+    """Layers of the pipeline's own widths down and up, tanh between them; the last one is linear.
+
+    The latent layer is tanh as well: bounded, so that the network cannot follow an event beyond those it
+    has learned from.
+    """
+    down: list[Layer] = [(width, nn.Tanh) for width in model.widths]
+    return Autoencoder(cells, [*down, (model.latent, nn.Tanh)], [*reversed(down), (cells, nn.Identity)])
+
+
+def dense(width: int, layers: Sequence[Layer]) -> nn.Sequential:
+    """Make fully connected layers behind an input of some width."""
     modules: list[nn.Module] = []
     for next_width, activation in layers:
         linear = nn.Linear(width, next_width)

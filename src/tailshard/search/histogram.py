@@ -27,7 +27,7 @@ from ..errors import WorkdirError
 from ..ledger import write_atomically
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, read_catalog
-from ..store.layout import SPLITS, columns
+from ..store.layout import SCORE_PREFIX, SPLITS, columns
 from ..store.read import open_channel
 from .candidates import (
     add_candidates,
@@ -145,12 +145,12 @@ def histogram(
 
 def read_quantities(store: Path, catalog: Catalog) -> dict[str, str]:
     """Kinematic quantities that the store has for every channel, in alphabetical order, and their labels."""
-    known = {*columns(catalog.geometry, {}), "statistics"}
+    known = {*columns(catalog.geometry, {}), "statistics", "magnitudes"}
     labels = [
         {
             name: f"{array.attrs['long_name']} [{array.attrs['units']}]"
             for name, array in open_channel(store, channel.name).arrays()
-            if name not in known
+            if name not in known and not name.startswith(SCORE_PREFIX)
         }
         for channel in catalog.channels
         if catalog.rows(channel.name)

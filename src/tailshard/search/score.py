@@ -1,8 +1,9 @@
-"""Every event's reconstruction error, written beside its matrix: the score stage.
+"""Every event's reconstruction error and other scores, written beside its matrix: the score stage.
 
 One Dask task for each slot: it reads the matrices chunk by chunk, lets the network reconstruct them and
-writes the slot's errors as one shard. The error is the sum over the cells of the squared difference
-between scaled event and reconstruction; histograms take its logarithm. Chunks, and so the sizes of the
+writes the slot's scores as one shard each. The array ``error`` is the score that the pipeline chose
+(`score.kind`, see `tailshard.train.scores`); histograms take its logarithm. The others are ``score_<kind>``.
+Chunks, and so the sizes of the
 matrix products, follow the slot alone, and a task computes on one thread: errors do not depend on the
 number of workers.
 """
@@ -17,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from ..config import Pipeline
 from ..errors import StoreError, WorkdirError
+from ..features.names import PHYSICS_BLOCKS
+from ..learning import Score
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
-from ..store.layout import Geometry, events_group, shard_file
+from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
 from ..store.read import ShardReader, open_channel
-from ..store.write import write_column
+from ..store.write import create_columns, write_column
 from .filling import ERROR, require_finite
 from .reduction import reduce_slots
 
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from ..train.checkpoint import LoadedModel
+
+_ERROR_ALONE = Score()
 
 MODEL = "model"
 """Attribute of the array ``error``: content hash of the model that made it, once all of it is made."""
@@ -54,7 +60,7 @@ class ScoreResult:
 def score(
     pipeline: Pipeline, store: Path, model: Path, client: "Client", progress: Progress = silent
 ) -> ScoreResult:
-    """Write the reconstruction error of every event into the store.
+    """Write the scores of every event into the store.
 
     Parameters
     ----------
@@ -87,7 +93,9 @@ def score(
     channels = [channel for channel in pipeline.channels if catalog.rows(channel)]
     for channel in channels:
         _name_model(store, channel, None)
-    function = partial(score_slot, model, digest, store, catalog.geometry)
+    for channel in channels:
+        create_columns(store, channel, catalog.geometry, _columns(pipeline.score))
+    function = partial(score_slot, model, digest, store, catalog.geometry, scores=pipeline.score)
     calls = {channel: [(slot,) for slot in catalog.slots_of(channel)] for channel in channels}
     events = reduce_slots(client, "scoring", function, calls, _add, progress)
     for channel in channels:
@@ -95,8 +103,10 @@ def score(
     return ScoreResult(digest, events)
 
 
-def score_slot(model: Path, digest: str, store: Path, geometry: Geometry, slot: Slot) -> int:
-    """Write the errors of one slot and give the number of its events.
+def score_slot(
+    model: Path, digest: str, store: Path, geometry: Geometry, slot: Slot, scores: Score = _ERROR_ALONE
+) -> int:
+    """Write the scores of one slot and give the number of its events.
 
     Raises
     ------
@@ -104,17 +114,34 @@ def score_slot(model: Path, digest: str, store: Path, geometry: Geometry, slot: 
         The error of an event is not finite.
     """
     events = sum(slot.rows)
-    errors = np.empty(events, np.float32)
+    if not events:  # the slot has no shards at all
+        return 0
+    parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with _one_thread():
         network = _load(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
-            errors[start:stop] = network.errors(islands)
-    require_finite("reconstruction error", errors, slot, "train again with a smaller training.learning_rate")
-    write_column(store, slot.channel, ERROR, slot.index, geometry, errors)
+            parts.append(network.scores(islands, scores.kinds, scores.add_divergence))
+    for kind in scores.kinds:
+        values = np.concatenate([part[kind] for part in parts])
+        name = ERROR if kind == scores.kind else SCORE_PREFIX + kind
+        require_finite(f"score '{kind}'", values, slot, "train again with a smaller training.learning_rate")
+        write_column(store, slot.channel, name, slot.index, geometry, values)
     return events
+
+
+def _columns(scores: Score) -> dict[str, Column]:
+    """Describe the arrays of the scores beside the error."""
+    described = {}
+    for kind in scores.kinds[1:]:
+        column = Column("float32", long_name=f"anomaly score '{kind}'", fill=float("nan"))
+        if kind == "blocks":
+            label = f"relative error by kind of cell: {', '.join(PHYSICS_BLOCKS)}"
+            column = column._replace(long_name=label, dimensions=("block",), shape=(len(PHYSICS_BLOCKS),))
+        described[SCORE_PREFIX + kind] = column
+    return described
 
 
 def model_hash(model: Path) -> str:

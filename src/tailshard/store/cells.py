@@ -1,7 +1,7 @@
 """Statistics of matrices cell by cell, in a form that can be merged."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,16 @@ from ..features.island_kernels import Counts, room_for_rows, rows_of
 from ..features.islands import Islands, kinds
 
 Cells = NDArray[np.float64]
+
+MAGNITUDES = 160
+"""Bins of `Statistics.magnitudes`: four in every octave from 2^-24 to 2^16, even within an octave."""
+_FIRST_KEY = (127 - 24) << 2
+
+
+def magnitude_edges() -> Cells:
+    """Edges of the bins of `Statistics.magnitudes`: (MAGNITUDES + 1,)."""
+    octave, quarter = np.divmod(np.arange(MAGNITUDES + 1), 4)
+    return np.asarray(np.ldexp(1 + quarter / 4, octave - 24), np.float64)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,10 @@ class Statistics:
     """From the mean, unweighted."""
     weighted_sum: Cells
     """Sum of weight times cell."""
+    magnitudes: Cells
+    """(bins, rows, columns): events by the absolute value of the cell, where it is not zero, in bins between
+    `magnitude_edges`; what lies beyond is in the first and last bin. Quantiles and means of any function of
+    the cell follow from it to the width of a bin, wherever and in whatever order parts were merged."""
 
     STORED: ClassVar = (
         "occupancy",
@@ -57,7 +71,8 @@ class Statistics:
     def empty(cls, size: int) -> Self:
         """Statistics of no events, for matrices of that many rows."""
         zeros = np.zeros((size, size))
-        return cls(0, 0.0, zeros, zeros, zeros, zeros, zeros, zeros)
+        magnitudes = np.zeros((MAGNITUDES, size, size))
+        return cls(0, 0.0, zeros, zeros, zeros, zeros, zeros, zeros, magnitudes)
 
     @classmethod
     def of(cls, islands: Islands, weight: NDArray[np.float64]) -> Self:
@@ -79,24 +94,25 @@ class Statistics:
         present, occupancy, total, weighted_sum = np.zeros((4, size * size))
         minimum, maximum = np.full((2, size * size), (np.inf,)) * np.array([[1], [-1]])
         add_cells(*where, weight, present, occupancy, total, weighted_sum, minimum, maximum)
+        magnitudes = np.zeros((MAGNITUDES, size * size))
+        count_magnitudes(where[0], islands.cells.view(np.uint32), *where[2:], _FIRST_KEY, magnitudes)
         mean, absent = total / events, events - present
         # Where an object is absent, its cells are zero.
         deviations = absent * mean**2
         add_squared_deviations(*where, mean, deviations)
+        found = {
+            "occupancy": occupancy,
+            "minimum": np.where(absent > 0, np.minimum(minimum, 0), minimum),
+            "maximum": np.where(absent > 0, np.maximum(maximum, 0), maximum),
+            "mean": mean,
+            "sum_of_squared_deviations": deviations,
+            "weighted_sum": weighted_sum,
+        }
         return cls(
             events,
             float(weight.sum()),
-            *(
-                cells.reshape(size, size)
-                for cells in (
-                    occupancy,
-                    np.where(absent > 0, np.minimum(minimum, 0), minimum),
-                    np.where(absent > 0, np.maximum(maximum, 0), maximum),
-                    mean,
-                    deviations,
-                    weighted_sum,
-                )
-            ),
+            **{name: cells.reshape(size, size) for name, cells in found.items()},
+            magnitudes=magnitudes.reshape(MAGNITUDES, size, size),
         )
 
     def merge(self, other: Self) -> Self:
@@ -121,6 +137,7 @@ class Statistics:
             + other.sum_of_squared_deviations
             + difference**2 * (self.events * other.events / events),
             weighted_sum=self.weighted_sum + other.weighted_sum,
+            magnitudes=self.magnitudes + other.magnitudes,
         )
 
     def stacked(self) -> Cells:
@@ -128,11 +145,37 @@ class Statistics:
         return np.stack([getattr(self, name) for name in self.STORED])
 
     @classmethod
-    def unstacked(cls, stored: Cells, events: int, sum_of_weights: float, scale: float = 1.0) -> Self:
+    def unstacked(
+        cls,
+        stored: Cells,
+        magnitudes: NDArray[np.uint32],
+        events: int,
+        sum_of_weights: float,
+        scale: float = 1.0,
+    ) -> Self:
         """Undo `stacked`, with all weights multiplied by a scale."""
         named = dict(zip(cls.STORED, stored, strict=True))
         named["weighted_sum"] = named["weighted_sum"] * scale
-        return cls(events, sum_of_weights * scale, **named)
+        return cls(events, sum_of_weights * scale, **named, magnitudes=magnitudes.astype(np.float64))
+
+
+class SlotArray(NamedTuple):
+    """An array with one row for each slot: (splits, entries, rows, columns)."""
+
+    dtype: str
+    dimension: str
+    """What its entries are."""
+    entries: tuple[Any, ...]
+    long_name: str
+
+
+SLOT_ARRAYS = {
+    "statistics": SlotArray("float64", "statistic", Statistics.STORED, "statistics"),
+    "magnitudes": SlotArray(
+        "uint32", "magnitude", tuple(magnitude_edges()[:-1].tolist()), "events by absolute value"
+    ),
+}
+"""Arrays of a channel that hold the statistics of its cells."""
 
 
 @compiled
@@ -189,4 +232,34 @@ def add_squared_deviations(
                 cell = line + rows[j]
                 difference = np.float64(cells[place + j]) - mean[cell]
                 deviations[cell] += difference * difference
+            place += number
+
+
+@compiled
+def count_magnitudes(
+    multiplicity: NDArray[np.uint8],
+    bits: NDArray[np.uint32],
+    first_row: Counts,
+    counts: Counts,
+    first_key: int,
+    magnitudes: Cells,
+) -> None:
+    """Count the cells of some islands by magnitude: exponent and two digits of the fraction of a float32."""
+    rows = room_for_rows(counts)
+    stride = np.uint64(len(rows))
+    place = np.uint64(0)
+    last = np.int64(len(magnitudes) - 1)
+    for event in range(len(multiplicity)):
+        number = rows_of(multiplicity[event], first_row, counts, rows)
+        for i in range(number):
+            line = rows[i] * stride
+            for j in range(number):
+                magnitude = bits[place + j] & np.uint32(0x7FFFFFFF)
+                if magnitude:
+                    bin_number = np.int64(magnitude >> np.uint32(21)) - first_key
+                    if bin_number < 0:
+                        bin_number = np.int64(0)
+                    elif bin_number > last:
+                        bin_number = last
+                    magnitudes[bin_number, line + rows[j]] += 1
             place += number

@@ -27,13 +27,12 @@ from ..errors import StoreError, TailshardError
 from ..features.islands import Islands
 from ..features.rmm import islands_from_objects
 from .catalog import Slot
-from .cells import Statistics
+from .cells import SLOT_ARRAYS, Statistics
 from .layout import SPLITS, Geometry, events_group, shard_file
 from .read import ShardReader
 from .shard import Shard
 from .sums import summarise
 
-STATISTICS = "statistics"
 ERROR = "error"
 
 
@@ -87,13 +86,13 @@ def check_slot(
     for name in arrays.usable:
         if name == ERROR and not arrays.scored and not check.file(name).exists():
             continue
-        if name not in {"rmm", STATISTICS} and (read := check.values(name)) is not None:
+        if name not in {"rmm", *SLOT_ARRAYS} and (read := check.values(name)) is not None:
             values[name] = read
     islands = check.islands() if "rmm" in arrays.usable else None
     _compare_rows(check, values)
     if islands is not None:
         _compare_matrices(check, values, islands, features)
-        if STATISTICS in arrays.usable and "weight" in values:
+        if SLOT_ARRAYS.keys() <= set(arrays.usable) and "weight" in values:
             _compare_statistics(check, islands, values["weight"])
     return check.faults
 
@@ -161,11 +160,10 @@ class _SlotCheck:
             self.note("rmm", f"matrices of {len(unused)} unused rows are stored")
         return islands[: self.rows]
 
-    def stored_statistics(self) -> NDArray[np.float64] | None:
-        """Read the slot's statistics: (splits, statistics, rows, columns)."""
+    def of_slot(self, name: str) -> NDArray[Any] | None:
+        """Read the slot's row of an array of `SLOT_ARRAYS`."""
         index = self.slot.index
-        read = partial(self.reader.read, self.slot.channel, STATISTICS)
-        found = self._try(STATISTICS, index, index + 1, read)
+        found = self._try(name, index, index + 1, partial(self.reader.read, self.slot.channel, name))
         return None if found is None else found[0]
 
     def _array(self, name: str) -> "zarr.Array[Any]":
@@ -270,18 +268,20 @@ def _compare_matrices(
 
 
 def _compare_statistics(check: _SlotCheck, islands: Islands, weight: NDArray[np.float64]) -> None:
-    stored = check.stored_statistics()
-    if stored is None:
+    stored, magnitudes = check.of_slot("statistics"), check.of_slot("magnitudes")
+    if stored is None or magnitudes is None:
         return
     bounds = np.cumsum((0, *check.slot.rows)).tolist()
-    for name, found, (start, stop) in zip(SPLITS, stored, pairwise(bounds), strict=True):
+    for name, found, counted, (start, stop) in zip(SPLITS, stored, magnitudes, pairwise(bounds), strict=True):
         try:
-            again = Statistics.of(islands[start:stop], weight[start:stop]).stacked()
+            made = Statistics.of(islands[start:stop], weight[start:stop])
         except StoreError as error:
             check.note("rmm", f"{name}: {error}")
             continue
-        for statistic, old, new in zip(Statistics.STORED, found, again, strict=True):
+        for statistic, old, new in zip(Statistics.STORED, found, made.stacked(), strict=True):
             if different := np.count_nonzero(old != new):
                 check.note(
-                    STATISTICS, f"{statistic} of {name} differs from the matrices in {different} cells"
+                    "statistics", f"{statistic} of {name} differs from the matrices in {different} cells"
                 )
+        if different := np.count_nonzero(counted != made.magnitudes):
+            check.note("magnitudes", f"those of {name} differ from the matrices in {different} bins")

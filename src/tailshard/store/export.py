@@ -24,8 +24,9 @@ from ..features.islands import Islands
 from ..ledger import locked
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, read_catalog, write_catalog
-from .check_slot import ERROR, STATISTICS
-from .layout import Geometry, columns, events_group, shard_file
+from .cells import SLOT_ARRAYS
+from .check_slot import ERROR
+from .layout import SCORE_PREFIX, Geometry, columns, events_group, shard_file
 from .read import ShardReader, open_channel
 from .tasks import each_slot
 from .write import create_arrays, write_column, write_slot
@@ -33,7 +34,7 @@ from .write import create_arrays, write_column, write_slot
 if TYPE_CHECKING:
     from distributed import Client
 
-_NOT_COLUMNS = ("rmm", "split", STATISTICS, ERROR)
+_NOT_COLUMNS = ("rmm", "split", *SLOT_ARRAYS, ERROR)
 """Arrays that are not copied as columns: matrices, and what writing a slot makes or cannot take."""
 
 
@@ -120,13 +121,13 @@ def _clear(place: Path) -> None:
 def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry) -> None:
     """Create the arrays of all channels with the names, lengths and attributes of a store's."""
     root = zarr.open_group(events_group(store), mode="r")
-    known = {*columns(geometry, {}), STATISTICS}
+    known = {*columns(geometry, {}), *SLOT_ARRAYS}
     lengths, quantities = {}, {}
     for channel in catalog.channels:
         for name, array in open_channel(store, channel.name).arrays():
             if name == "split":
                 lengths[channel.name] = int(array.shape[0]) // geometry.slot
-            elif name not in known:
+            elif name not in known and not name.startswith(SCORE_PREFIX):
                 quantities[name] = (str(array.attrs["units"]), str(array.attrs["long_name"]))
     create_arrays(place, lengths, geometry, quantities, dict(root.attrs))
     for channel in catalog.channels:
@@ -143,7 +144,7 @@ def _copy_slot(store: Path, place: Path, geometry: Geometry, slot: Slot) -> None
     if not rows:
         return
     group = open_channel(store, slot.channel)
-    names = [name for name, _ in group.arrays() if name not in _NOT_COLUMNS]
+    names = [name for name, _ in group.arrays() if not _is_made_otherwise(name)]
     islands = [
         reader.read_islands(slot.channel, first, min(first + geometry.chunk, stop))
         for first in range(start, stop, geometry.chunk)
@@ -160,3 +161,8 @@ def _copy_slot(store: Path, place: Path, geometry: Geometry, slot: Slot) -> None
     if shard_file(events_group(store) / slot.channel / ERROR, slot.index, 1).exists():
         errors = reader.read(slot.channel, ERROR, start, stop)
         write_column(place, slot.channel, ERROR, slot.index, geometry, errors)
+
+
+def _is_made_otherwise(name: str) -> bool:
+    """Tell whether an array is not copied as a column; scores beside ``error`` are not copied at all."""
+    return name in _NOT_COLUMNS or name.startswith(SCORE_PREFIX)

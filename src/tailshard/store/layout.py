@@ -132,8 +132,8 @@ class Geometry:
         return (2 + read_ahead) * (share * row + window * 32) + 2 * batch
 
     def scoring_task_bytes(self) -> int:
-        """Peak of scoring a slot chunk by chunk: matrices, scaled, reconstructed, squared, and the errors."""
-        return 4 * self.chunk * self.matrix_bytes + 8 * self.slot
+        """Peak of scoring a slot chunk by chunk: some copies of the whole matrices, and the scores."""
+        return 6 * self.chunk * self.matrix_bytes + 8 * self.slot
 
 
 class Column(NamedTuple):
@@ -150,6 +150,10 @@ class Column(NamedTuple):
     """What unused rows read as."""
     streamed: bool = False
     """Read in blocks of rows, so a shard holds many chunks; otherwise a slot is one chunk."""
+
+
+SCORE_PREFIX = "score_"
+"""Begins the names of arrays that hold scores other than ``error``; the score stage creates them."""
 
 
 def columns(geometry: Geometry, quantities: Mapping[str, tuple[str, str]]) -> dict[str, Column]:

@@ -255,12 +255,17 @@ def statistics(
         catalog.channel(channel)
 
     def of_slot(slot: Slot) -> Statistics:
-        stored = reader.read(slot.channel, "statistics", slot.index, slot.index + 1)[0]
+        stored, magnitudes = (
+            reader.read(slot.channel, name, slot.index, slot.index + 1)[0]
+            for name in ("statistics", "magnitudes")
+        )
         scale = catalog.scale(slot)
         return reduce(
             Statistics.merge,
             (
-                Statistics.unstacked(stored[number], slot.rows[number], slot.sum_of_weights[number], scale)
+                Statistics.unstacked(
+                    stored[number], magnitudes[number], slot.rows[number], slot.sum_of_weights[number], scale
+                )
                 for number in wanted
             ),
         )

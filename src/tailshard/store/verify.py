@@ -18,9 +18,9 @@ from ..config import Features
 from ..errors import TailshardError
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, catalog_path, read_catalog
-from .cells import Statistics
-from .check_slot import ERROR, STATISTICS, ChannelArrays, Fault, check_slot
-from .layout import SPLITS, Column, Geometry, columns, events_group
+from .cells import SLOT_ARRAYS, SlotArray
+from .check_slot import ERROR, ChannelArrays, Fault, check_slot
+from .layout import SCORE_PREFIX, SPLITS, Column, Geometry, columns, events_group
 from .tasks import each_slot
 
 if TYPE_CHECKING:
@@ -132,8 +132,9 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
             folder.parent.name
             for channel in catalog.channels
             for folder in (group / channel.name).glob("*/zarr.json")
+            if not folder.parent.name.startswith(SCORE_PREFIX)
         }
-        - {*described, STATISTICS}
+        - {*described, *SLOT_ARRAYS}
     )
     expected = {**described, **dict.fromkeys(quantities, Column("float32", fill=float("nan")))}
     arrays = {}
@@ -143,10 +144,10 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
         usable, scored = [], False
         if not (group / channel.name / "zarr.json").is_file():
             faults.append(Fault(channel.name, None, "", "the channel's zarr.json is absent"))
-        for name in (*expected, STATISTICS):
+        for name in (*expected, *SLOT_ARRAYS):
             try:
                 array = zarr.open_array(group, path=f"{channel.name}/{name}", mode="r")
-                wrong = _unlike(array, expected.get(name), catalog.geometry, length)
+                wrong = _unlike(array, expected.get(name, SLOT_ARRAYS.get(name)), catalog.geometry, length)
             except FileNotFoundError:
                 wrong = "is absent"
             except Exception as error:  # noqa: BLE001 - damaged metadata can fail anywhere in Zarr
@@ -160,8 +161,11 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
     return arrays, faults
 
 
-def _unlike(array: "zarr.Array[Any]", column: Column | None, geometry: Geometry, length: int) -> str:
-    """Say how an array differs from what the catalog's geometry asks for; statistics have no column."""
+def _unlike(
+    array: "zarr.Array[Any]", column: Column | SlotArray | None, geometry: Geometry, length: int
+) -> str:
+    """Say how an array differs from what the catalog's geometry asks for."""
+    assert column is not None  # nothing else is expected
     found: dict[str, Any] = {
         "type": str(array.dtype),
         "shape of an event": array.shape[1:],
@@ -169,9 +173,9 @@ def _unlike(array: "zarr.Array[Any]", column: Column | None, geometry: Geometry,
         "shards": array.shards,
     }
     its: tuple[Any, ...]
-    if column is None:
-        shape = (len(SPLITS), len(Statistics.STORED), geometry.size, geometry.size)
-        its, rows = ("float64", shape, (1, *shape), None), length
+    if isinstance(column, SlotArray):
+        shape = (len(SPLITS), len(column.entries), geometry.size, geometry.size)
+        its, rows = (column.dtype, shape, (1, *shape), None), length
     else:
         chunks = (geometry.chunk if column.streamed else geometry.slot, *column.shape)
         shards = (geometry.slot, *column.shape) if column.streamed else None

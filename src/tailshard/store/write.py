@@ -24,7 +24,7 @@ from zarr.codecs import ZstdCodec
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, expand, pack
-from .cells import Statistics
+from .cells import SLOT_ARRAYS, Statistics
 from .codec import IslandsCodec, encode_islands
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
@@ -71,6 +71,22 @@ def create_arrays(
         _create_statistics(group, count, geometry)
 
 
+def create_columns(store: Path, channel: str, geometry: Geometry, described: Mapping[str, Column]) -> None:
+    """Create more arrays of a channel that exists, as long as its others.
+
+    Raises
+    ------
+    StoreError
+        There is no such channel, or an array is there already with another shape or type.
+    """
+    if not described:
+        return
+    group = zarr.open_group(events_group(store), path=channel, mode="r+")
+    count = _slots(events_group(store) / channel, "split", geometry)
+    for name, column in described.items():
+        _create(group, name, column, count, geometry)
+
+
 def _create(group: zarr.Group, name: str, column: Column, count: int, geometry: Geometry) -> None:
     _create_or_resize(
         group,
@@ -91,24 +107,25 @@ def _create(group: zarr.Group, name: str, column: Column, count: int, geometry: 
 
 
 def _create_statistics(group: zarr.Group, count: int, geometry: Geometry) -> None:
-    shape = (len(SPLITS), len(Statistics.STORED), geometry.size, geometry.size)
-    _create_or_resize(
-        group,
-        "statistics",
-        geometry,
-        shape=(count, *shape),
-        dtype="float64",
-        chunks=(1, *shape),
-        shards=None,
-        dimension_names=("slot", "subset", "statistic", "row", "column"),
-        fill_value=0,
-        attributes={
-            "units": "1",
-            "long_name": "statistics of the matrix cells by slot and split",
-            "subset": list(SPLITS),
-            "statistic": list(Statistics.STORED),
-        },
-    )
+    for name, its in SLOT_ARRAYS.items():
+        shape = (len(SPLITS), len(its.entries), geometry.size, geometry.size)
+        _create_or_resize(
+            group,
+            name,
+            geometry,
+            shape=(count, *shape),
+            dtype=its.dtype,
+            chunks=(1, *shape),
+            shards=None,
+            dimension_names=("slot", "subset", its.dimension, "row", "column"),
+            fill_value=0,
+            attributes={
+                "units": "1",
+                "long_name": f"{its.long_name} of the matrix cells by slot and split",
+                "subset": list(SPLITS),
+                its.dimension: list(its.entries),
+            },
+        )
 
 
 def _encoding(name: str, geometry: Geometry) -> dict[str, Any]:
@@ -183,8 +200,11 @@ def write_slot(
     parts = [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
     if len(split):
         folder = events_group(store) / channel
-        statistics = np.stack([Statistics.of(islands[part], weight[part]).stacked() for part in parts])
+        found = [Statistics.of(islands[part], weight[part]) for part in parts]
+        statistics = np.stack([each.stacked() for each in found])
         write_whole(shard_file(folder / "statistics", index, 5), _ZSTD.encode(statistics))
+        magnitudes = np.stack([each.magnitudes for each in found]).astype("<u4")
+        write_whole(shard_file(folder / "magnitudes", index, 5), _ZSTD.encode(magnitudes))
         _write_matrices(folder, index, geometry, islands)
         for name, values in {**columns, "split": split}.items():
             if name != "rmm":

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,13 @@ from ..errors import StateError, WorkdirError
 from ..features.islands import Islands
 from ..learning import Model
 from ..models import build
+from .background import Background
 from .metrics import EpochMetrics
-from .scaling import Events, Scaler
+from .scaling import Events, Scaler, presence
+from .scores import Outcome, compute_scores
 
 STATE_VERSION = 2
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 
 Weights = dict[str, Tensor]
 """A network's ``state_dict``, on the CPU."""
@@ -101,27 +103,41 @@ class LoadedModel:
     validation_loss: float
     snapshot: str
     """Of the store it was trained on."""
+    background: Background | None = None
+    """What it makes of the background it learned from; some scores need it."""
 
     @cached_property
     def _scale(self) -> Callable[[Events], torch.Tensor]:
         return self.scaler.on(next(self.network.parameters()).device)
 
     def errors(self, events: Islands | NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give each event's reconstruction error.
+        """Give the score ``sum`` of each event; see `scores`."""
+        return self.scores(events, ("sum",))["sum"]
+
+    def scores(
+        self, events: Islands | NDArray[np.float32], kinds: Sequence[str], add_divergence: bool = False
+    ) -> dict[str, NDArray[np.float32]]:
+        """Give scores of each event by name; `tailshard.train.scores` says what they are.
 
         Parameters
         ----------
         events
             Islands of n events, or whole matrices (n, R, R) float32; unscaled. Peak memory is about four
             times the whole matrices; pass chunks.
+        kinds
+            Names in `tailshard.train.scores.SCORES`.
+        add_divergence
+            As `Score.add_divergence`.
 
         Returns
         -------
-        (n,) float32
-            Sum over the cells of the squared difference between the scaled event and its reconstruction.
+        dict
+            (n,) float32 each; (n, kinds of cells) for ``blocks``.
 
         Raises
         ------
+        ConfigError
+            The network, or its file, has not what a score needs.
         StateError
             The matrices have another size than those the network was trained on.
         """
@@ -133,11 +149,21 @@ class LoadedModel:
             )
         with torch.inference_mode():
             scaled = self._scale(events)
-            errors: NDArray[np.float32] = (self.network(scaled) - scaled).square_().sum(dim=1).cpu().numpy()
-        return errors
+            present = presence(events, scaled.device)
+            outcome = Outcome(self.network, scaled, present, self.background, add_divergence)
+            found = compute_scores(outcome, kinds)
+        return {kind: score.cpu().numpy() for kind, score in found.items()}
 
 
-def save_model(path: Path, best: Best, model: Model, scaler: Scaler, size: int, snapshot: str) -> None:
+def save_model(
+    path: Path,
+    best: Best,
+    model: Model,
+    scaler: Scaler,
+    size: int,
+    snapshot: str,
+    background: Background | None = None,
+) -> None:
     """Write the finished model: aside, then renamed, so that it is whole or absent."""
     content = {
         "version": MODEL_VERSION,
@@ -148,6 +174,7 @@ def save_model(path: Path, best: Best, model: Model, scaler: Scaler, size: int, 
         "epoch": best.epoch,
         "validation_loss": best.validation_loss,
         "snapshot": snapshot,
+        "background": background.to_dict() if background else None,
     }
     _save(content, path)
 
@@ -172,6 +199,7 @@ def load_model(path: Path) -> LoadedModel:
     try:
         model, size = Model.model_validate(content["model"]), int(content["features"])
         scaler = Scaler.from_dict(content["scaler"])
+        background = Background.from_dict(content["background"]) if content["background"] else None
         facts = {name: content[name] for name in ("epoch", "validation_loss", "snapshot")}
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise StateError(f"{path} is not a model that this version of tailshard trained: {error}") from error
@@ -182,7 +210,7 @@ def load_model(path: Path) -> LoadedModel:
         network.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise StateError(f"the weights in {path} do not fit the model '{model.name}': {error}") from error
-    return LoadedModel(network, scaler, model, size, **facts)
+    return LoadedModel(network, scaler, model, size, **facts, background=background)
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:

@@ -34,8 +34,9 @@ from ..registry import source_of
 from ..store.catalog import Catalog, read_catalog
 from ..store.read import statistics
 from .checkpoint import TrainingState, save_model
-from .loop import Task, train_rank
+from .loop import Task, background_of, train_rank
 from .metrics import Journal, read_metrics, write_metrics
+from .objective import cell_weights
 from .ray_session import Layout, lay_out, quiet, ray_session
 from .scaling import fit as fit_scaler
 from .scaling import varying
@@ -136,7 +137,7 @@ def train(
 
 def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
     """Check everything that can be checked before any worker starts."""
-    channels, size = pipeline.training_channels, catalog.geometry.size
+    channels, counts = pipeline.training_channels, catalog.geometry.counts
     for split in ("training", "validation"):
         if not sum(catalog.rows(channel, split) for channel in channels):
             raise StoreError(
@@ -144,12 +145,13 @@ def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
                 "selection, or name other training.channels"
             )
     with torch.random.fork_rng([]):
-        build(pipeline.model, size**2)
+        build(pipeline.model, catalog.geometry.size**2)
     of_cells = statistics(store, catalog, channels)
     if not varying(of_cells).any():
         raise StoreError(f"no cell varies in the training events of {', '.join(channels)} in {store}")
     scaler = fit_scaler(of_cells, pipeline.training.scaler)
-    return Task(store, channels, size, pipeline.model, pipeline.training, scaler)
+    weights = cell_weights(of_cells, counts, pipeline.training.cell_weights)
+    return Task(store, channels, counts, pipeline.model, pipeline.training, scaler, weights)
 
 
 def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
@@ -301,7 +303,9 @@ def _train_rank(
 ) -> None:
     """Train on one rank, and write the files if it is the first."""
     if rank != 0:
-        train_rank(task, rank, ranks, device, keep, state)
+        state = train_rank(task, rank, ranks, device, keep, state)
+        assert state.best is not None
+        background_of(task, state.best, rank, ranks, device)
         return
     with closing(Journal(out, len(state.history) if state else 0)) as journal:
 
@@ -312,9 +316,9 @@ def _train_rank(
 
         state = train_rank(task, rank, ranks, device, report, state)
         assert state.best is not None  # an epoch has ended
-        save_model(
-            out / "model.pt", state.best, task.model, task.scaler, task.size, state.position["snapshot"]
-        )
+        background = background_of(task, state.best, rank, ranks, device)
+        snapshot = state.position["snapshot"]
+        save_model(out / "model.pt", state.best, task.model, task.scaler, task.size, snapshot, background)
 
 
 def _plain_error(error: Exception, task: Task) -> Exception:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,9 +22,11 @@ from ..learning import Model, Training
 from ..models import build
 from ..store.state import StreamState
 from ..store.stream import Batch, Stream
+from .background import Background, describe_background
 from .checkpoint import Best, TrainingState, weights_of
 from .metrics import EpochMetrics
-from .objective import parts_of, reconstruction_errors, weights_for
+from .objective import Learner, event_losses, parts_of, weights_for
+from .ranks import largest_over_ranks, sum_over_ranks
 from .scaling import Scaler
 
 
@@ -60,11 +63,18 @@ class Task:
     """Absolute."""
     channels: tuple[str, ...]
     """Channels to learn from."""
-    size: int
-    """Rows of the matrices."""
+    counts: tuple[int, ...]
+    """Rows of the matrices by type."""
     model: Model
     training: Training
     scaler: Scaler
+    cell_weights: NDArray[np.float32] | None = None
+    """(cells,) in the loss; all alike where there are none."""
+
+    @property
+    def size(self) -> int:
+        """Rows of the matrices."""
+        return 1 + sum(self.counts)
 
 
 Report = Callable[[TrainingState], None]
@@ -111,29 +121,39 @@ def train_rank(
         The loss is no longer a number.
     """
     training = task.training
-
-    def source(split: str) -> Stream:
-        return Stream(
-            task.store,
-            task.channels,
-            split,
-            training.batch_size,
-            training.seed,
-            rank=rank,
-            ranks=ranks,
-            window_chunks=training.shuffle_chunks,
-            shuffle=split == "training",
-            threads=training.reader_threads,
-            sampling=training.sampling if split == "training" else {},
-            cache=training.cache // 2,
-        )
-
+    seen, unseen = (_source(task, split, rank, ranks) for split in ("training", "validation"))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(training.seed)
         network = build(task.model, task.size**2)
-        return fit(
-            network, task.scaler, training, source("training"), source("validation"), device, report, state
-        )
+        return fit(network, task.scaler, training, seen, unseen, device, report, state, task.cell_weights)
+
+
+def background_of(task: Task, best: Best, rank: int, ranks: int, device: torch.device) -> Background:
+    """Describe what the best network makes of the training events; every rank of the job runs this."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        network = build(task.model, task.size**2)
+    network.load_state_dict(best.network)
+    batches = _source(task, "training", rank, ranks, every_event_once=True).epoch(0)
+    return describe_background(network.to(device), task.scaler, batches, task.counts, device)
+
+
+def _source(task: Task, split: str, rank: int, ranks: int, every_event_once: bool = False) -> Stream:
+    training = task.training
+    learning = split == "training" and not every_event_once
+    return Stream(
+        task.store,
+        task.channels,
+        split,
+        training.batch_size,
+        training.seed,
+        rank=rank,
+        ranks=ranks,
+        window_chunks=training.shuffle_chunks,
+        shuffle=learning,
+        threads=training.reader_threads,
+        sampling=training.sampling if learning else {},
+        cache=0 if every_event_once else training.cache // 2,
+    )
 
 
 def fit(
@@ -145,6 +165,7 @@ def fit(
     device: torch.device,
     report: Report,
     state: TrainingState | None = None,
+    cell_weights: NDArray[np.float32] | None = None,
 ) -> TrainingState:
     """Train a network on batches from anywhere. See `train_rank` for the meaning of the rest."""
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -156,10 +177,11 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
         epoch, batches_done = training_events.resume(StreamState.from_dict(state.position))
     # The replica shares the network's parameters; its gradients are the mean over the ranks.
-    replica: nn.Module = DistributedDataParallel(network) if ranks > 1 else network
+    learner = Learner(network)
+    replica: nn.Module = DistributedDataParallel(learner) if ranks > 1 else learner
     is_compiled = training.compile is True or (training.compile == "auto" and device.type == "cuda")
     compute = torch.compile(replica) if is_compiled else replica
-    errors_of = reconstruction_errors(compute, scaler, training, device)
+    losses_of = event_losses(compute, scaler, training, device, cell_weights)
     weights_of_batch = weights_for(training, device)
 
     def snapshot(batches_done: int, **changes: Any) -> TrainingState:
@@ -188,13 +210,13 @@ def fit(
             torch.manual_seed(int(key.generate_state(1)[0]))
             weight = weights_of_batch(batch)
             is_time = rank == 0 and time.perf_counter() - saved > 60 * training.checkpoint_minutes
-            total, is_time_to_save = _sum_over_ranks(
+            total, is_time_to_save = sum_over_ranks(
                 torch.stack((weight.abs().sum(), torch.tensor(is_time, dtype=weight.dtype, device=device)))
             )
             optimizer.zero_grad()
             for part, synchronised in parts_of(batch, weight, training.microbatch, replica):
                 with synchronised:
-                    weighted = (errors_of(part.islands) * part.weight).sum()
+                    weighted = (losses_of(part.islands) * part.weight).sum()
                     # The replica divides by the number of ranks. A batch of zero weight has no gradient.
                     (weighted * ranks / total.clamp_min(sys.float_info.min)).backward()
                 sums[0] += weighted.detach()
@@ -206,7 +228,7 @@ def fit(
                 saved = time.perf_counter()
         epoch_sums = before.plus(sums, started, training_events.waited)
         now = time.perf_counter()
-        validation_loss = _validate(replica, errors_of, weights_of_batch, validation_events, device)
+        validation_loss = _validate(replica, losses_of, weights_of_batch, validation_events, device)
         _require_finite(epoch + 1, epoch_sums.loss, validation_loss)
 
         epoch, batches_done = epoch + 1, 0
@@ -248,9 +270,9 @@ class _Sums:
 
     def plus(self, sums: Tensor, started: float, waited: float) -> "_Sums":
         """Give what it is now: `sums` of this rank since the epoch began, the clock since it was resumed."""
-        weighted, weight = _sum_over_ranks(sums).tolist()
+        weighted, weight = sum_over_ranks(sums).tolist()
         seconds = self.seconds + time.perf_counter() - started
-        return _Sums(weighted, weight, seconds, self.waited + _largest_over_ranks(waited, sums.device))
+        return _Sums(weighted, weight, seconds, self.waited + largest_over_ranks(waited, sums.device))
 
 
 def _is_patience_over(state: TrainingState | None, training: Training) -> bool:
@@ -260,7 +282,7 @@ def _is_patience_over(state: TrainingState | None, training: Training) -> bool:
 
 def _validate(
     network: nn.Module,
-    errors_of: Callable[[Islands], Tensor],
+    losses_of: Callable[[Islands], Tensor],
     weights_of_batch: Callable[[Batch], Tensor],
     events: Source,
     device: torch.device,
@@ -271,22 +293,9 @@ def _validate(
         for batch in events.epoch(0):
             weight = weights_of_batch(batch)
             for part, _ in parts_of(batch, weight, None, network):
-                sums += torch.stack(((errors_of(part.islands) * part.weight).sum(), part.weight.abs().sum()))
-    weighted, weight_of_all = _sum_over_ranks(sums).tolist()
+                sums += torch.stack(((losses_of(part.islands) * part.weight).sum(), part.weight.abs().sum()))
+    weighted, weight_of_all = sum_over_ranks(sums).tolist()
     return weighted / weight_of_all if weight_of_all else math.nan
-
-
-def _sum_over_ranks(value: Tensor) -> Tensor:
-    if dist.is_initialized():
-        dist.all_reduce(value)
-    return value
-
-
-def _largest_over_ranks(value: float, device: torch.device) -> float:
-    largest = torch.tensor(value, dtype=torch.float64, device=device)
-    if dist.is_initialized():
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return largest.item()
 
 
 def _require_finite(epoch: int, training_loss: float, validation_loss: float) -> None:
