@@ -18,21 +18,20 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numcodecs import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from ..errors import ProcessingError, StoreError
-from ..features.islands import Islands, expand, pack
+from ..features.islands import Islands, pack
 from .cells import SLOT_ARRAYS, Statistics
-from .codec import IslandsCodec, encode_islands
+from .codec import IslandsCodec
+from .encode import ZSTD, write_matrices, write_values
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
-from .shard import shard_bytes, write_whole
+from .shard import write_whole
 from .sums import SlotSummary, summarise
 
 _REQUIRED = ("rmm", "objects", "multiplicity", "weight", "run", "event_number", "entry")
-_ZSTD = Zstd(level=1, checksum=True)
 
 
 def create_arrays(
@@ -202,13 +201,13 @@ def write_slot(
         folder = events_group(store) / channel
         found = [Statistics.of(islands[part], weight[part]) for part in parts]
         statistics = np.stack([each.stacked() for each in found])
-        write_whole(shard_file(folder / "statistics", index, 5), _ZSTD.encode(statistics))
+        write_whole(shard_file(folder / "statistics", index, 5), ZSTD.encode(statistics))
         magnitudes = np.stack([each.magnitudes for each in found]).astype("<u4")
-        write_whole(shard_file(folder / "magnitudes", index, 5), _ZSTD.encode(magnitudes))
-        _write_matrices(folder, index, geometry, islands)
+        write_whole(shard_file(folder / "magnitudes", index, 5), ZSTD.encode(magnitudes))
+        write_matrices(folder, index, geometry, islands)
         for name, values in {**columns, "split": split}.items():
             if name != "rmm":
-                _write_values(folder, name, index, geometry, described[name], values)
+                write_values(folder, name, index, geometry, described[name], values)
     return summarise((rows[0], rows[1], rows[2]), weight)
 
 
@@ -222,47 +221,6 @@ def _islands(columns: Mapping[str, Any], geometry: Geometry, where: str) -> Isla
     if not np.array_equal(islands.multiplicity, multiplicity):
         raise StoreError(f"{where}: the matrices have other multiplicities than the column 'multiplicity'")
     return islands
-
-
-def _write_matrices(folder: Path, index: int, geometry: Geometry, islands: Islands) -> None:
-    chunks = []
-    for start in range(0, len(islands), geometry.chunk):
-        part = islands[start : start + geometry.chunk]
-        if geometry.codec == "islands":
-            chunks.append(encode_islands(_filled_up(part, geometry.chunk)))
-        else:
-            matrices = np.zeros((geometry.chunk, geometry.size, geometry.size), "<f4")
-            expand(part, out=matrices)
-            chunks.append(_ZSTD.encode(matrices))
-    write_whole(shard_file(folder / "rmm", index, 3), shard_bytes(chunks, geometry.slot // geometry.chunk))
-
-
-def _filled_up(islands: Islands, rows: int) -> Islands:
-    """Add rows without objects, which read as zeros, until there are as many as asked for."""
-    missing = rows - len(islands)
-    if not missing:
-        return islands
-    nothing = np.zeros((missing, len(islands.counts)), np.uint8)
-    return Islands.concatenated([islands, Islands(islands.counts, nothing, np.zeros(missing, np.float32))])
-
-
-def _write_values(
-    folder: Path, name: str, index: int, geometry: Geometry, column: Column, values: NDArray[Any]
-) -> None:
-    """Write a slot of an array as Zarr would: chunks of little-endian numbers, compressed."""
-    rows = geometry.chunk if column.streamed else geometry.slot
-    dtype = np.dtype(column.dtype).newbyteorder("<")
-    chunks = []
-    for start in range(0, len(values), rows):
-        part = values[start : start + rows]
-        if len(part) < rows:
-            whole = np.full((rows, *column.shape), column.fill, dtype)
-            whole[: len(part)] = part
-        else:
-            whole = np.ascontiguousarray(part, dtype)
-        chunks.append(_ZSTD.encode(whole))
-    content = shard_bytes(chunks, geometry.slot // rows) if column.streamed else chunks[0]
-    write_whole(shard_file(folder / name, index, 1 + len(column.shape)), content)
 
 
 def write_column(
@@ -287,7 +245,7 @@ def write_column(
         )
     _clear(folder / name, index)
     if len(values):
-        _write_values(folder, name, index, geometry, column, values)
+        write_values(folder, name, index, geometry, column, values)
 
 
 def clear_slot(store: Path, channel: str, index: int) -> None:
