@@ -173,7 +173,7 @@ class TailshardStore:
     def geometry(self, settings: Settings) -> Any:
         from tailshard.store.layout import Geometry
 
-        return Geometry(settings.slot, settings.chunk, SIZE, len(COUNTS))
+        return Geometry(settings.slot, settings.chunk, tuple(COUNTS), self.codec)
 
     def write(self, path: Path, matrices: Matrices, settings: Settings) -> None:
         objects, multiplicity = _objects(settings)
@@ -194,7 +194,7 @@ class TailshardStore:
         self,
         path: Path,
         index: int,
-        matrices: Matrices,
+        matrices: Any,
         objects: Matrices,
         multiplicity: NDArray[np.uint8],
         settings: Settings,
@@ -213,11 +213,15 @@ class TailshardStore:
         write_slot(path, self.channel, index, self.geometry(settings), columns, split)
 
     def open(self, path: Path) -> Any:
-        from tailshard.store.read import ZarrReader
+        from tailshard.store.read import ShardReader
 
-        return ZarrReader(path)
+        return ShardReader(path)
 
     def read(self, opened: Any, start: int, stop: int) -> Matrices:
+        from tailshard.features.islands import expand
+
+        if self.codec == "islands":
+            return expand(opened.read_islands(self.channel, start, stop))
         return opened.read(self.channel, "rmm", start, stop)
 
 
@@ -406,9 +410,9 @@ def finished_slots(settings: Settings, codec: str, workers: int) -> Iterator[Run
 
 
 def _fill_slot(settings: Settings, form: TailshardStore, place: Path, start: int) -> None:
-    from tailshard.features.rmm import rmm_from_objects
+    from tailshard.features.rmm import islands_from_objects
 
     objects, multiplicity = (part[start : start + settings.slot] for part in _objects(settings))
     objects = np.array(objects)
-    matrices = rmm_from_objects(objects, np.array(multiplicity), COUNTS)
+    matrices = islands_from_objects(objects, np.array(multiplicity), COUNTS)
     form.fill(place, start // settings.slot, matrices, objects, np.array(multiplicity), settings)

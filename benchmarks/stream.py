@@ -165,6 +165,7 @@ def zeroing(settings: Settings, rank: int = 0, ranks: int = 1, rows: int = 0) ->
 
 @contextmanager
 def tailshard_stream(settings: Settings, codec: str, rank: int = 0, ranks: int = 1) -> Iterator[Run]:
+    from tailshard.features.islands import expand
     from tailshard.store.stream import Stream
 
     place = data.store(settings, codec)
@@ -174,12 +175,13 @@ def tailshard_stream(settings: Settings, codec: str, rank: int = 0, ranks: int =
     batch = settings.batch * ranks
     stream = Stream(place, channels, "training", batch, 1, rank=rank, ranks=ranks, window_chunks=window)
     numbers = iter(range(1_000_000))
+    room = np.empty((2 * settings.batch, SIZE, SIZE), np.float32)
 
     def epoch() -> Iterator[Any]:
         with closing(stream.epoch(next(numbers))) as batches:
             for each in batches:
-                if len(each.features):
-                    yield each.features
+                if rows := len(each.islands):
+                    yield expand(each.islands, out=room if rows <= len(room) else None)
 
     def run() -> Mapping[str, float]:
         data.forget(settings, place)
