@@ -86,3 +86,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
+
+
+def test_an_output_that_was_struck_out_and_not_touched_can_be_entered_again(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    ledger = Ledger.open(tmp_path, "demo")
+    ledger.record("train", {"a": 1}, {"epochs": 3}, [tmp_path / "model.pt"])
+    entry = ledger.entries["train"]
+    ledger.forget("train")
+    ledger.restore("train", entry)
+    assert Ledger.open(tmp_path, "demo").entries["train"].result == {"epochs": 3}
+    ledger.forget("train")
+    (tmp_path / "model.pt").write_bytes(b"half")
+    ledger.restore("train", entry)
+    assert "train" not in Ledger.open(tmp_path, "demo").entries

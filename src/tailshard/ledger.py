@@ -137,6 +137,14 @@ class Ledger:
         if self.entries.pop(stage, None) is not None:
             self._write()
 
+    def restore(self, stage: str, entry: Entry) -> None:
+        """Enter an output again that was struck out, if every file of it is as it was."""
+        self.entries[stage] = entry
+        if self.damage(stage):
+            del self.entries[stage]
+        else:
+            self._write()
+
     def _write(self) -> None:
         content = {
             "version": LEDGER_VERSION,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import registry
 from .config import Pipeline
-from .errors import InputError, StoreError, WorkdirError
+from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import Ledger, Parts, code_of, locked, provenance
@@ -225,12 +225,10 @@ class Search:
     # -- doing it --------------------------------------------------------------------------------
 
     def perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
-        """Make the output of one stage unless it is current.
+        """Make the output of one stage, of `STAGES`, unless it is current.
 
         Parameters
         ----------
-        stage
-            One of `STAGES`.
         force
             Make it anew even if it is current.
         retry
@@ -248,10 +246,18 @@ class Search:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         with locked(self.workdir):
             files = self._listing()
+            if not next(state.current for state in self.states(files) if state.stage == "train"):
+                self.check_model()  # now, not after everything is read
             return [self._perform(stage, files) for stage in STAGES]
 
+    def check_model(self) -> None:
+        """Refuse a network that does not exist or cannot be made."""
+        from .models import build
+
+        build(self.pipeline.model, self.pipeline.features.multiplicities.size**2)
+
     def _perform(self, stage: str, files: Listing, force: bool = False, retry: bool = False) -> StageOutcome:
-        # Another process, or another search in this one, may have worked here since this one opened.
+        # Another process, or another search, may have worked here since this one opened.
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
         states = {state.stage: state for state in self.states(files)}
         for earlier in STAGES[: STAGES.index(stage)]:
@@ -263,13 +269,14 @@ class Search:
         state = states[stage]
         if state.current and state.result is not None and not force:
             quarantine = state.result.get("quarantine")
-            if not (retry and quarantine):
-                if self.strict and quarantine:
-                    raise InputError(
-                        f"{len(quarantine)} inputs of the store are in quarantine, and --strict forbids "
-                        "that; mend them, then run 'tailshard ingest'"
-                    )
+            if not quarantine or not (retry or self.strict):
                 return StageOutcome(stage, False, state.result)
+            if not retry:
+                raise InputError(
+                    f"{len(quarantine)} inputs of the store are in quarantine, and --strict forbids "
+                    "that; mend them, then run 'tailshard ingest'"
+                )
+        before = self.ledger.entries.get(stage)
         self.ledger.forget(stage)
         if force and stage == "ingest":
             shutil.rmtree(self.store, ignore_errors=True)
@@ -284,6 +291,10 @@ class Search:
         parts = self._parts(stage, files)
         try:
             result = do[stage]()
+        except (ConfigError, InputError):
+            if before is not None and not force:  # a mistake found before anything was touched costs nothing
+                self.ledger.restore(stage, before)
+            raise
         except StoreError as error:
             raise StoreError(
                 f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "

@@ -151,6 +151,7 @@ def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     from .ingest.plan import plan
 
     search = open_search(pipeline, **options)
+    search.check_model()
     result = plan(search.pipeline, search.progress)
     if result["quarantine"]:
         problems = "\n".join(

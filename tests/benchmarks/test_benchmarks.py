@@ -52,7 +52,7 @@ def test_contestants_are_measured_written_as_json_and_may_fail(tmp_path: Path) -
     assert "failed" in text
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 def test_all_groups_run(tmp_path: Path) -> None:
     content, text, whole = _measured(GROUPS, Settings(tmp_path, **{**TINY, "events": 4000}))
     assert whole, text

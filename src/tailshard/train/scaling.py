@@ -86,7 +86,7 @@ class Scaler:
                 return scaled(matrices, lambda: presence(matrices))
             if where.type == "cpu":
                 # Fresh memory costs more than the expansion, so it is used again.
-                if len(getattr(room, "matrices", ())) < len(events):
+                if not hasattr(room, "matrices") or len(room.matrices) < len(events):
                     room.matrices = np.empty((len(events), events.size, events.size), np.float32)
                 if len(self.unit):
                     events = logarithmic(events, self.unit)
