@@ -39,8 +39,9 @@ three_lepton
 four_lepton
     At least four leptons; the four leading ones are 4e, 2e2mu or 4mu of zero total charge: ZZ, H to ZZ.
 
-None asks for a trigger: the skims of the releases were made with them, and their efficiency is part of
-the scale factors. `triggers` and `trigger_chains` add the demand.
+None asks for a trigger. The skims of 2016 and 2020 hold nothing that fired none; those of 2025 do: most of
+the selected data of the exactly4lep skim fired no single-lepton trigger. `triggers`, `trigger_legs` and
+`trigger_chains` add the demand.
 """
 
 
