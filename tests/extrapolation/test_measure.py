@@ -77,7 +77,7 @@ def _seconds_of_training(pipeline: Pipeline, store: Path, model: Path, epochs: i
         torch.set_num_threads(threads)
 
 
-@pytest.mark.timing
+@pytest.mark.slow
 def test_one_and_two_workers_take_what_is_predicted(tmp_path: Path) -> None:
     """Within a loose factor, and by the processors' clocks: the machine may be busy with other things."""
     make_toys(tmp_path / "toys", events=100_000, signal_events=1000, files=2)
