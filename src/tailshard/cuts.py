@@ -89,6 +89,11 @@ class EventCuts(Part):
     remove_z_overlap: bool | None = None
     """Leave out what two Z samples both hold: events of the inclusive one above 120 GeV."""
 
+    def chain_of(self, trigger: str) -> str | None:
+        """Find the chain that says what a trigger asks of its leptons; None if nothing does."""
+        chains: dict[str, str] = dict((self.trigger_legs or {}).items())
+        return chains.get(trigger)
+
 
 class Selection(Part):
     """Objects and events to keep."""

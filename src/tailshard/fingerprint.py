@@ -32,7 +32,7 @@ def fingerprint(module: str, package: Path = _PACKAGE) -> str:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         todo += [_file(package, target) for target in _imports(tree, path.relative_to(package).parent.parts)]
-        seen[path] = ast.unparse(_without_docstrings(tree))
+        seen[path] = ast.unparse(_WithoutDocstrings().visit(tree))
     for folder in {path.parent for path in seen}:
         for path in folder.iterdir():
             if path.is_file() and path.suffix not in (".py", ".pyc"):
@@ -68,14 +68,6 @@ def _imports(tree: ast.Module, here: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [target for target in found if target]
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [
-                statement
-                for statement in body
-                if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-            ]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
-    return tree
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node

@@ -34,6 +34,7 @@ _FIELDS: Mapping[str, Callable[[ak.Array], ak.Array]] = {
     "charge": lambda particles: particles.charge,
     "flavour": lambda particles: particles.flavour,
 }
+_PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "real": (int, float)}
 _OF_LEPTONS_ONLY = ("charge", "flavour")
 _WHOLE_NUMBERS = ("leptons", "jets", "b_jets", "year", *_OF_LEPTONS_ONLY)
 
@@ -79,8 +80,7 @@ def check_correction(correction: Correction, data_root: str | None, has_years: b
     for name, quantity in correction.inputs.items():
         _check_quantity(correction, name, quantity, needed[name], has_years)
     for name, constant in correction.constants.items():
-        fits = {"string": str, "int": int, "real": (int, float)}[needed[name]]
-        if not isinstance(constant, fits):  # type: ignore[arg-type]
+        if not isinstance(constant, _PYTHON_TYPES[needed[name]]):
             raise _wrong(correction, f"'{name}' is of type {needed[name]}, but the constant is {constant!r}")
     collections = {_collection(quantity) for quantity in correction.inputs.values()} - {None}
     if len(collections) > 1:

@@ -175,7 +175,7 @@ def _quality_cuts(events: ak.Array, objects: Objects, cuts: EventCuts) -> Iterat
 
 
 def _with_legs(trigger: str, cuts: EventCuts) -> str:
-    chain = (cuts.trigger_legs or {}).get(trigger)  # type: ignore[call-overload]
+    chain = cuts.chain_of(trigger)
     return f"{trigger} ({chain})" if chain else trigger
 
 

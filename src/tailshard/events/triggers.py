@@ -49,7 +49,7 @@ def legs_matched(leptons: ak.Array, legs: Sequence[Leg]) -> Mask:
 def fired_trigger(events: ak.Array, leptons: ak.Array, trigger: str, cuts: EventCuts) -> Mask:
     """Tell in which events a trigger of the release fired, with the leptons of `cuts.trigger_legs`."""
     fired: Mask = ak.to_numpy(events.triggers[trigger])
-    chain = (cuts.trigger_legs or {}).get(trigger)  # type: ignore[call-overload]
+    chain = cuts.chain_of(trigger)
     if chain is None:
         return fired
     if trigger in _MATCHED_BY_THE_RELEASE and "trigger_matched" in leptons.fields:

@@ -6,7 +6,6 @@ gives batches, a rank trains on them, a slot is scored. CPU seconds of all threa
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..config import Pipeline
 from ..ingest.survey import SurveyedDataset
 from ..models import build
 from ..progress import Progress, silent
-from ..search.score import model_hash, score_slot
+from ..search.score import model_hash, one_thread, score_slot
 from ..store.order import blocks_of, permutation, rows_of_rank
 from ..store.read import statistics
 from ..store.state import StreamState
@@ -94,7 +93,7 @@ def measure(
         stream_seconds = _stream(its, seconds)
         order_seconds = _order(its, seconds)
         progress("measure training", 2, 5)
-        with _one_thread():
+        with one_thread():
             trained = _train(its, place / "model.pt", seconds)
             progress("measure validation", 3, 5)
             validation_seconds = _validate(trained, seconds)
@@ -258,13 +257,3 @@ def _flops(pipeline: Pipeline) -> tuple[float, float, int]:
         loss.backward()
     both = forward + counter.get_total_flops()
     return both / 2, forward / 2, sum(each.numel() for each in network.parameters())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

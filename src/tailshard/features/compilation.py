@@ -23,7 +23,7 @@ def inlined(function: Function) -> Function:
     return cast(Function, njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
 
 
-def _copy(typing: Any, target: Any, at: Any, source: Any, first: Any, number: Any) -> Any:  # noqa: ARG001
+def _copy(typing: Any, target: Any, at: Any, source: Any, first: Any, number: Any) -> Any:  # noqa: ARG001 - numba calls it with the types of the arguments
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         to_array, to_offset, from_array, from_offset, count = arguments
         to_type, _, from_type, *_ = signature.args

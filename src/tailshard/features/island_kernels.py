@@ -104,9 +104,32 @@ def rows_of(
 
 
 @compiled
-def room_for_rows(counts: Counts) -> NDArray[np.uint64]:
-    """Memory for `rows_of`."""
-    return np.zeros(1 + np.int64(counts.sum()), np.uint64)
+def room_for_places(counts: Counts) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Memory for `places_of`."""
+    size = 1 + np.int64(counts.sum())
+    return np.zeros(size, np.uint64), np.empty(size * size, np.uint64)
+
+
+@compiled
+def places_of(
+    multiplicity: NDArray[np.uint8],
+    first_row: Counts,
+    counts: Counts,
+    room: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+) -> tuple[NDArray[np.uint64], np.uint64]:
+    """Find where the cells of an event's island belong in its whole matrix; give their number, too.
+
+    The places are in the order of the island's cells, in the memory `room`.
+    """
+    rows, places = room
+    width = rows_of(multiplicity, first_row, counts, rows)
+    number = np.uint64(0)
+    for i in range(width):
+        line = rows[i] * np.uint64(len(rows))
+        for j in range(width):
+            places[number + j] = line + rows[j]
+        number += width
+    return places, number
 
 
 @compiled
@@ -191,18 +214,15 @@ def log_cells(
     out: NDArray[np.float32],
 ) -> None:
     """Write the signed logarithm of every cell, in the unit of its place in the matrix."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    place = np.uint64(0)
+    room = room_for_places(counts)
+    begin = np.uint64(0)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                value = cells[place + j]
-                logarithm = np.log1p(abs(value) / unit[line + rows[j]])
-                out[place + j] = logarithm if value >= 0 else -logarithm
-            place += number
+        places, number = places_of(multiplicity[event], first_row, counts, room)
+        for k in range(number):
+            value = cells[begin + k]
+            logarithm = np.log1p(abs(value) / unit[places[k]])
+            out[begin + k] = logarithm if value >= 0 else -logarithm
+        begin += number
 
 
 @compiled
@@ -214,20 +234,17 @@ def pack_islands(
     cells: NDArray[np.float32],
 ) -> int:
     """Copy the cells that exist; give the number of others that are not zero."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    place = np.uint64(0)
+    room = room_for_places(counts)
+    begin = np.uint64(0)
     lost = 0
     for event in range(len(multiplicity)):
         matrix = matrices[event]
-        number = rows_of(multiplicity[event], first_row, counts, rows)
+        places, number = places_of(multiplicity[event], first_row, counts, room)
         for cell in range(len(matrix)):
             lost += matrix[cell] != 0
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                value = matrix[line + rows[j]]
-                cells[place + j] = value
-                lost -= value != 0
-            place += number
+        for k in range(number):
+            value = matrix[places[k]]
+            cells[begin + k] = value
+            lost -= value != 0
+        begin += number
     return lost

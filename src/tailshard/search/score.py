@@ -118,7 +118,7 @@ def score_slot(
         return 0
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
-    with _one_thread():
+    with one_thread():
         network = _load(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
@@ -213,7 +213,7 @@ def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash 
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch compute on one thread: the sums inside a matrix product then have one order."""
     import torch
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..features.compilation import compiled
-from ..features.island_kernels import Counts, room_for_rows, rows_of
+from ..features.island_kernels import Counts, places_of, room_for_places
 from ..features.islands import Islands, kinds
 
 Cells = NDArray[np.float64]
@@ -193,22 +193,19 @@ def add_cells(
     maximum: Cells,
 ) -> None:
     """Add the cells of some islands to sums of whole matrices."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    place = np.uint64(0)
+    room = room_for_places(counts)
+    begin = np.uint64(0)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                cell, value = line + rows[j], np.float64(cells[place + j])
-                present[cell] += 1
-                occupancy[cell] += value != 0
-                total[cell] += value
-                weighted_sum[cell] += value * weight[event]
-                minimum[cell] = min(minimum[cell], value)
-                maximum[cell] = max(maximum[cell], value)
-            place += number
+        places, number = places_of(multiplicity[event], first_row, counts, room)
+        for k in range(number):
+            cell, value = places[k], np.float64(cells[begin + k])
+            present[cell] += 1
+            occupancy[cell] += value != 0
+            total[cell] += value
+            weighted_sum[cell] += value * weight[event]
+            minimum[cell] = min(minimum[cell], value)
+            maximum[cell] = max(maximum[cell], value)
+        begin += number
 
 
 @compiled
@@ -221,18 +218,14 @@ def add_squared_deviations(
     deviations: Cells,
 ) -> None:
     """Add the squared distances of the cells of some islands from a mean."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    place = np.uint64(0)
+    room = room_for_places(counts)
+    begin = np.uint64(0)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                cell = line + rows[j]
-                difference = np.float64(cells[place + j]) - mean[cell]
-                deviations[cell] += difference * difference
-            place += number
+        places, number = places_of(multiplicity[event], first_row, counts, room)
+        for k in range(number):
+            difference = np.float64(cells[begin + k]) - mean[places[k]]
+            deviations[places[k]] += difference * difference
+        begin += number
 
 
 @compiled
@@ -245,21 +238,18 @@ def count_magnitudes(
     magnitudes: Cells,
 ) -> None:
     """Count the cells of some islands by magnitude: exponent and two digits of the fraction of a float32."""
-    rows = room_for_rows(counts)
-    stride = np.uint64(len(rows))
-    place = np.uint64(0)
+    room = room_for_places(counts)
+    begin = np.uint64(0)
     last = np.int64(len(magnitudes) - 1)
     for event in range(len(multiplicity)):
-        number = rows_of(multiplicity[event], first_row, counts, rows)
-        for i in range(number):
-            line = rows[i] * stride
-            for j in range(number):
-                magnitude = bits[place + j] & np.uint32(0x7FFFFFFF)
-                if magnitude:
-                    bin_number = np.int64(magnitude >> np.uint32(21)) - first_key
-                    if bin_number < 0:
-                        bin_number = np.int64(0)
-                    elif bin_number > last:
-                        bin_number = last
-                    magnitudes[bin_number, line + rows[j]] += 1
-            place += number
+        places, number = places_of(multiplicity[event], first_row, counts, room)
+        for k in range(number):
+            magnitude = bits[begin + k] & np.uint32(0x7FFFFFFF)
+            if magnitude:
+                bin_number = np.int64(magnitude >> np.uint32(21)) - first_key
+                if bin_number < 0:
+                    bin_number = np.int64(0)
+                elif bin_number > last:
+                    bin_number = last
+                magnitudes[bin_number, places[k]] += 1
+        begin += number

@@ -163,7 +163,7 @@ class IslandsCodec(ArrayBytesCodec):
         """Give what the metadata of an array says of it."""
         return {"name": "islands", "configuration": {"counts": list(self.counts)}}
 
-    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's signature
         """Refuse arrays that are not matrices of these counts.
 
         Raises

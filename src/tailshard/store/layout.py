@@ -120,16 +120,16 @@ class Geometry:
         return 3 * self.slot * row + 2 * self.chunk * self.matrix_bytes
 
     def stream_bytes(self, window_chunks: int, batch_size: int, ranks: int = 1, read_ahead: int = 1) -> int:
-        """Peak of one rank's stream: the window in use, those read ahead, one being sorted, two batches.
+        """Peak of one rank's stream: the window in use, those read ahead, one being sorted, a batch.
 
         A row holds its island, weight and place; the permutation of a window, which every rank computes
-        in full, adds 32 bytes a row. Batches are expanded to whole matrices.
+        in full, adds 32 bytes a row. The batch is expanded to whole matrices.
         """
         row = self.island_bytes + 24
         window = window_chunks * self.chunk
         share = -(-window_chunks // ranks) * self.chunk
         batch = -(-batch_size // ranks) * (self.matrix_bytes + 2 * row)
-        return (2 + read_ahead) * (share * row + window * 32) + 2 * batch
+        return (2 + read_ahead) * (share * row + window * 32) + batch
 
     def scoring_task_bytes(self) -> int:
         """Peak of scoring a slot chunk by chunk: some copies of the whole matrices, and the scores."""

@@ -80,7 +80,7 @@ class ZarrReader:
         channel: str,
         start: int,
         stop: int,
-        memory: Memory = fresh,  # noqa: ARG002
+        memory: Memory = fresh,  # noqa: ARG002 - as in RowReader, which lets a reader do without
     ) -> Islands:
         """Read matrices; see `RowReader.read_islands`."""
         matrices = self.read(channel, "rmm", start, stop)

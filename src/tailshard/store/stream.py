@@ -8,7 +8,7 @@ threads read the next window while batches are cut out of the present one::
     consumer                   | b0 b1 b2 b3 . . | b4 b5 b6 . . .
 
 Events stay islands all the way: whoever uses a batch expands it, as late as possible. Peak memory of a
-rank is (2 + read_ahead) windows / ranks, and two batches: it follows the window and never the store
+rank is (2 + read_ahead) windows / ranks, and a batch: it follows the window and never the store
 (`Geometry.stream_bytes`).
 """
 
