@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import dask
+from dask.local import get_sync
 
 from ..config import Dataset, Pipeline
 from ..errors import InputError
@@ -117,7 +118,7 @@ def fill_store(source: Input, store: Path, seconds: float) -> Probe:
 
     def fill(index: int, entries: int) -> Slot:
         part = replace(partition, stop=partition.start + entries)
-        with dask.config.set(scheduler="synchronous"):
+        with dask.config.set(scheduler=get_sync):
             events = read.open_partitions([part], branches).compute()
         return fill_slot(pipeline, dataset, store, events, SlotTask(part, index, str(index)))
 
