@@ -52,9 +52,9 @@ def test_contestants_are_measured_written_as_json_and_may_fail(tmp_path: Path) -
     assert "failed" in text
 
 
-@pytest.mark.timing
+@pytest.mark.slow
 def test_all_groups_run(tmp_path: Path) -> None:
-    content, text, whole = _measured(GROUPS, Settings(tmp_path, **{**TINY, "events": 4000}))
+    content, text, whole = _measured(GROUPS, Settings(tmp_path, **{**TINY, "events": 4000, "repeats": 1}))
     assert whole, text
     assert set(content["groups"]) == set(GROUPS)
     for tables in content["groups"].values():
