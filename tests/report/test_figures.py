@@ -41,8 +41,8 @@ def test_simulation_is_scaled_to_data_of_another_luminosity(findings) -> None:
             np.testing.assert_allclose(after.histogram.values(), factor * before.histogram.values())
             np.testing.assert_allclose(after.histogram.variances(), factor**2 * before.histogram.variances())
     assert "scaled to the luminosity of the data" in figures.spectrum_picture(other, "met").alt
-    assert "Data (0.5 fb⁻¹)" in tables.regions(other).header
-    assert "Data" in tables.regions(findings).header
+    assert tables.regions(other).header[4] == "Data (0.5 fb⁻¹)"
+    assert tables.regions(findings).header[4] == "Data"
     value = findings.summary["regions"][0]["background"]["value"]
     assert headline.measured(value * 0.05, 0).split("±")[0].strip() in headline.headline(other)
 
