@@ -69,6 +69,14 @@ def test_a_mistake_in_the_pipeline_is_one_message_without_a_traceback(verb: str,
     assert "Traceback" not in shown.stderr
 
 
+def test_validate_refuses_a_network_that_does_not_exist(toys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
+    options = ("--data-root", toys, "--workdir", tmp_path / "work", "--set", "model.name=ae_smal")
+    shown = tailshard("validate", shipped, *options)
+    assert shown.returncode == 1
+    assert "no model called 'ae_smal'; use one of ae_small" in shown.stderr
+
+
 def test_errors_are_machine_readable_too(pipeline: Path) -> None:
     shown = tailshard("run", pipeline, "--set", "luminosity=1 GeV", "--json")
     answer = json.loads(shown.stdout)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailshard.errors import StoreError, WorkdirError
+from tailshard.errors import ConfigError, InputError, StoreError, WorkdirError
 from tailshard.launch import ClusterProfile, DaskProfile
 from tailshard.pipeline import STAGES, Search
 from tailshard.pipeline_files import load, shipped
@@ -53,6 +53,30 @@ def test_a_later_stage_needs_the_earlier_ones(toys: Path, tmp_path: Path) -> Non
     assert _stale(search) == list(STAGES)
     with pytest.raises(WorkdirError, match="cannot train: ingest has not been made yet"):
         search.perform("train")
+
+
+def test_a_network_that_does_not_exist_is_refused_before_anything_is_read(toys: Path, tmp_path: Path) -> None:
+    search = Search(load(shipped("demo"), [*SMALL, "model.name=ae_smal"], str(toys)), tmp_path, PROFILE)
+    with pytest.raises(ConfigError, match="no model called 'ae_smal'"):
+        search.perform_all()
+    assert not search.store.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "override", "data_root"),
+    [("train", "model.name=ae_smal", None), ("ingest", "name=demo", "nowhere")],
+    ids=["model", "data_root"],
+)
+def test_a_mistake_costs_no_output(
+    open_again: OpenSearch, tmp_path: Path, stage: str, override: str, data_root: str | None
+) -> None:
+    wrong = {} if data_root is None else {"data_root": tmp_path / data_root}
+    with pytest.raises((ConfigError, InputError)):
+        open_again(override, **wrong).perform(stage)
+    right = open_again()
+    assert _stale(right) == []
+    assert [outcome.did for outcome in right.perform_all()] == [False] * len(STAGES)
 
 
 @pytest.mark.slow
