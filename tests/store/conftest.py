@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.slots import slot_of
 
-from tailshard.store.catalog import Catalog, Channel, Slot, write_catalog
+from tailshard.store.catalog import Catalog, Channel, write_catalog
 from tailshard.store.layout import Geometry
 from tailshard.store.write import create_arrays, write_slot
 
@@ -52,21 +53,7 @@ def _build(
         for index, count in enumerate(counts):
             columns, split = _columns(count, first), _splits(count, first)
             summary = write_slot(store, channel, index, GEOMETRY, columns, split)
-            slots.append(
-                Slot(
-                    channel=channel,
-                    index=index,
-                    dataset=channel,
-                    url=f"{channel}.root",
-                    uuid="0",
-                    tree="mini",
-                    start=0,
-                    stop=count,
-                    key=f"{channel}-{index}",
-                    selected=count,
-                    **summary._asdict(),
-                )
-            )
+            slots.append(slot_of(channel, index, count, summary, f"{channel}-{index}"))
             first += count
     catalog = Catalog(
         geometry=GEOMETRY,

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client
+from tests.slots import slot_of
 
 from tailshard.config import Features
 from tailshard.errors import StoreError
 from tailshard.features.rmm import islands_from_objects
-from tailshard.store.catalog import Catalog, Channel, Slot, catalog_path, read_catalog, write_catalog
+from tailshard.store.catalog import Catalog, Channel, catalog_path, read_catalog, write_catalog
 from tailshard.store.check_slot import Fault, check_slot
 from tailshard.store.layout import Geometry, events_group, shard_file
 from tailshard.store.shard import shard_bytes
@@ -60,21 +61,7 @@ def build(store: Path, codec: str = "islands") -> Catalog:
         for index, count in enumerate(counts):
             its = columns(count, index, geometry.counts)
             summary = write_slot(store, channel, index, geometry, its, split_of(count))
-            slots.append(
-                Slot(
-                    channel=channel,
-                    index=index,
-                    dataset=channel,
-                    url=f"{channel}.root",
-                    uuid="0",
-                    tree="mini",
-                    start=0,
-                    stop=count,
-                    key=f"{channel}-{index}",
-                    selected=count,
-                    **summary._asdict(),
-                )
-            )
+            slots.append(slot_of(channel, index, count, summary, f"{channel}-{index}"))
     catalog = Catalog(
         geometry=geometry,
         channels=tuple(Channel(name=name, kind="background") for name in SLOTS),

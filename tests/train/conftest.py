@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.slots import slot_of
 
 from tailshard.config import Pipeline
-from tailshard.store.catalog import Catalog, Channel, Slot, write_catalog
+from tailshard.store.catalog import Catalog, Channel, write_catalog
 from tailshard.store.layout import Geometry
 from tailshard.store.write import create_arrays, write_slot
 
@@ -45,21 +46,7 @@ def write_store(store: Path, events: dict[str, tuple[int, int, int]], seed: int 
             },
             np.repeat(np.array([1, 2, 3], np.uint8), rows),
         )
-        slots.append(
-            Slot(
-                channel=channel,
-                index=0,
-                dataset=channel,
-                url=f"{channel}.root",
-                uuid="",
-                tree="events",
-                start=0,
-                stop=count,
-                key=f"{channel}-{seed}",
-                selected=count,
-                **summary._asdict(),
-            )
-        )
+        slots.append(slot_of(channel, 0, count, summary, f"{channel}-{seed}"))
     channels = tuple(Channel(name=name, kind="background") for name in events)
     write_catalog(store, Catalog(geometry=GEOMETRY, channels=channels, slots=tuple(slots)))
     return store
