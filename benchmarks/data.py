@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tailshard.config import Pipeline, Store
+from tailshard.config import Pipeline
 from tailshard.events.objects import Objects, select_objects
 from tailshard.features import rmm
 from tailshard.features.blocks import Block, block_from_awkward, blocks_from_objects, pad_objects
@@ -32,7 +32,7 @@ from tailshard.ntuples.dialects import dialect
 from tailshard.toys.detector import detect
 from tailshard.toys.processes import DIBOSON, TTBAR, ZJETS, Process
 
-from .harness import Settings
+from .harness import Contestant, Settings
 
 SHARES = {ZJETS: 0.55, TTBAR: 0.35, DIBOSON: 0.10}
 TYPES = ("light_jets", "b_jets", "electrons", "muons")
@@ -277,15 +277,17 @@ def _write_dense(path: Path, settings: Settings) -> None:
 CODECS = ("zstd", "islands")
 
 
-def codec_missing(codec: str) -> str:
-    """Say why a store cannot be written with this codec; empty where it can."""
-    choosable = "codec" in Store.model_fields
-    return "" if choosable or codec == "zstd" else f"this tailshard cannot write 'store.codec: {codec}'"
-
-
-def codec_overrides(codec: str) -> list[tuple[str, Any]]:
-    """What to set in a pipeline."""
-    return [("store.codec", codec)] if "codec" in Store.model_fields else []
+def with_each_codec(run: Callable[..., Any], unit: str) -> tuple[Contestant, ...]:
+    """Let tailshard compete with every codec, on one core and on two."""
+    return tuple(
+        Contestant(
+            f"tailshard, {codec}, {workers} {unit}{'s' * (workers > 1)}",
+            partial(run, codec=codec, workers=workers),
+            cores=workers,
+        )
+        for codec in CODECS
+        for workers in (1, 2)
+    )
 
 
 @contextmanager
@@ -303,7 +305,7 @@ def store(settings: Settings, codec: str, events: int | None = None) -> Path:
 
     def make(path: Path) -> None:
         with dask_workers(len(os.sched_getaffinity(0))) as client:
-            ingest(pipeline(settings, events, *codec_overrides(codec)), path, client)
+            ingest(pipeline(settings, events, ("store.codec", codec)), path, client)
 
     name = f"store-{codec}-{settings.slot}-{settings.chunk}-{_VERSION}"
     return once(folder(settings, events) / name, make)

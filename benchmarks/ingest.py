@@ -29,16 +29,7 @@ def prepare(settings: Settings) -> None:
 
 
 def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all)
-    ours = [
-        Contestant(
-            f"tailshard, {codec}, {workers} worker{'s' * (workers > 1)}",
-            partial(tailshard_ingest, codec=codec, workers=workers),
-            cores=workers,
-            missing=data.codec_missing(codec),
-        )
-        for codec in data.CODECS
-        for workers in (1, 2)
-    ]
+    ours = data.with_each_codec(tailshard_ingest, "worker")
     return [
         Table(
             "Ntuples to a store of matrices",
@@ -113,7 +104,7 @@ def tailshard_ingest(settings: Settings, codec: str, workers: int) -> Iterator[R
     """The stage with its catalog, all arrays and statistics; workers are started before."""
     from tailshard.ingest.stage import ingest
 
-    search = data.pipeline(settings, None, *data.codec_overrides(codec))
+    search = data.pipeline(settings, None, ("store.codec", codec))
     place = _place(settings, f"ingest-{codec}-{workers}")
     with data.dask_workers(workers) as client:
 

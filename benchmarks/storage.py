@@ -231,10 +231,7 @@ def _objects(settings: Settings) -> tuple[Matrices, NDArray[np.uint8]]:
 
 
 FORMATS: tuple[tuple[str, Format, tuple[str, ...], str], ...] = (
-    *(
-        (f"tailshard store, {codec}", TailshardStore(codec), (), data.codec_missing(codec))
-        for codec in data.CODECS
-    ),
+    *((f"tailshard store, {codec}", TailshardStore(codec), (), "") for codec in data.CODECS),
     ("Zarr, zstd, Python pipeline", Zarr("zstd"), (), ""),
     ("Zarr, zstd, Rust pipeline", Zarr("zstd", "zarrs"), ("zarrs",), ""),
     ("Zarr, lz4, Python pipeline", Zarr("lz4"), (), ""),
@@ -260,16 +257,7 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
         Contestant(name, partial(stored, form=form), needs=needs, missing=missing)
         for name, form, needs, missing in FORMATS
     )
-    slots = tuple(
-        Contestant(
-            f"tailshard, {codec}, {workers} core{'s' * (workers > 1)}",
-            partial(finished_slots, codec=codec, workers=workers),
-            cores=workers,
-            missing=data.codec_missing(codec),
-        )
-        for codec in data.CODECS
-        for workers in (1, 2)
-    )
+    slots = data.with_each_codec(finished_slots, "core")
     return [
         Table(
             "Matrices on disk",

@@ -42,8 +42,7 @@ Batches = Callable[[], Iterable[Any]]
 
 def prepare(settings: Settings) -> None:
     for codec in data.CODECS:
-        if not data.codec_missing(codec):
-            data.store(settings, codec)
+        data.store(settings, codec)
     megasets(settings)
     for package, make in (
         ("streaming", mosaic_folder),
@@ -64,10 +63,7 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
     one = (
         Contestant(LIMIT, zeroing),
         Contestant("zeroing, 277 MB of batches", partial(zeroing, rows=POOL)),
-        *(
-            Contestant(f"tailshard, {codec}", make, missing=data.codec_missing(codec))
-            for codec, make in tailshard.items()
-        ),
+        *(Contestant(f"tailshard, {codec}", make) for codec, make in tailshard.items()),
         Contestant(MEGASET, thesis),
         Contestant("Zarr, zstd, Rust pipeline, pool of chunks", zarr_pool, needs=("zarrs",)),
         Contestant("memory map, random rows, DataLoader", random_rows),
@@ -80,9 +76,7 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
     two = (
         Contestant(LIMIT, partial(both, make=zeroing), cores=2),
         *(
-            Contestant(
-                f"tailshard, {codec}", partial(both, make=make), cores=2, missing=data.codec_missing(codec)
-            )
+            Contestant(f"tailshard, {codec}", partial(both, make=make), cores=2)
             for codec, make in tailshard.items()
         ),
         Contestant(MEGASET, partial(both, make=thesis), cores=2),

@@ -26,8 +26,7 @@ CHANNELS = tuple(process.name for process in data.SHARES)
 
 def prepare(settings: Settings) -> None:
     for codec in data.CODECS:
-        if not data.codec_missing(codec):
-            data.store(settings, codec)
+        data.store(settings, codec)
     stream.megasets(settings)
 
 
@@ -37,7 +36,6 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
             f"tailshard, {codec}",
             partial(trained, source=partial(from_store, codec=codec)),
             cores=2,
-            missing=data.codec_missing(codec),
         )
         for codec in data.CODECS
     )
