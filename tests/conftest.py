@@ -4,14 +4,22 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 
 from tailshard.config import Pipeline
-from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.launch import WORKER_SETTINGS, ClusterProfile, DaskProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_settings() -> Iterator[None]:
+    """Give the workers of every test what those of a run have."""
+    with dask.config.set(WORKER_SETTINGS):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -162,6 +162,7 @@ def test_plan_shows_what_would_be_done_and_does_nothing(toys: Path, tmp_path: Pa
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
 def test_plan_extrapolates_to_machines_that_are_not_here(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
     its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work")
@@ -195,6 +196,7 @@ def test_ingest_warns_of_a_sample_whose_loss_nothing_makes_up_for(toys: Path, tm
     assert "warning: The weights of 'zjets' were not corrected for" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_store_is_verified_and_copied(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
     its = (shipped, "--data-root", toys, "--workdir", tmp_path / "work", "--workers", "1")

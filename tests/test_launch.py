@@ -1,5 +1,6 @@
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,6 @@ def test_workers_are_processes_of_their_own_and_the_dashboard_is_on_loopback() -
             assert os.getpid() not in processes
             assert client.dashboard_link.startswith("http://127.0.0.1:")
             assert f":{port}/" not in client.dashboard_link
+            if sys.version_info < (3, 12):  # where the profiler may stop a worker for ever
+                callbacks = client.run(lambda dask_worker: set(dask_worker.periodic_callbacks))
+                assert not any("profile" in names for names in callbacks.values())

@@ -4,6 +4,7 @@ A pipeline says what to search; a profile says where to run. The results do not 
 """
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,15 @@ from .parts import Part, Positive
 
 if TYPE_CHECKING:
     from distributed import Client
+
+WORKER_SETTINGS = {
+    "distributed.worker.memory.terminate": 0.98,
+    "distributed.admin.log-length": 100,
+    # The profiler asks for the frames of all threads every 10 ms; before Python 3.12 that may deadlock:
+    # https://github.com/python/cpython/issues/106883
+    "distributed.worker.profile.enabled": sys.version_info >= (3, 12),
+}
+"""Dask's configuration wherever tailshard starts workers."""
 
 
 class DaskProfile(Part):
@@ -108,9 +118,8 @@ def dask_client(profile: ClusterProfile) -> Iterator["Client"]:
     from distributed import Client, LocalCluster
 
     workers = CPU_COUNT if profile.dask.workers == "auto" else profile.dask.workers
-    quiet = {"distributed.worker.memory.terminate": 0.98, "distributed.admin.log-length": 100}
     with (
-        dask.config.set(quiet),
+        dask.config.set(WORKER_SETTINGS),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
