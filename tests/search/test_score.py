@@ -5,10 +5,11 @@ import zarr
 from tailshard.errors import ConfigError, ProcessingError, StateError, StoreError, WorkdirError
 from tailshard.search import score as module
 from tailshard.search.histogram import read_quantities
-from tailshard.search.score import model_hash, score, score_slot, scored_with
+from tailshard.search.score import score, score_slot, scored_with
 from tailshard.store.catalog import read_catalog
 from tailshard.store.layout import SPLITS, events_group
 from tailshard.store.read import ShardReader, read_rows
+from tailshard.train.members import model_hash
 
 
 @pytest.fixture
