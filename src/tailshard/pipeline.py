@@ -132,6 +132,10 @@ class Search:
             )
         return states
 
+    def store_reasons(self) -> list[str]:
+        """Say why the store is not the pipeline's, if it is not; slots that lack something do not count."""
+        return self.ledger.reasons("ingest", self._parts("ingest", self._listing()))
+
     def _outputs(self, stage: str) -> list[Path]:
         """Files that a stage has just made; those of the store's slots are the catalog's to know."""
         from .train.members import files_of

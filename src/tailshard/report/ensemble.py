@@ -26,8 +26,8 @@ def ensemble(findings: Findings) -> Iterator[Block]:
         f"{plural(len(seeds), 'network')} learned from the same events, with {_named(seeds)}. The seed "
         "decides the weights that training begins with and the order of events, and nothing else. All "
         f"other sections are of the first, seed {seeds[0]}. Each network has its own regions, by the same "
-        "rules. Spreads are the standard deviation of one network, over the seeds; what the statistics of the "
-        "simulation allow comes on top of them and stands beside single seeds."
+        "rules. Spreads are the standard deviation of one network, over the seeds; what the statistics of "
+        "the simulation allow comes on top of them and stands beside single seeds."
     )
     drawable = [
         signal
