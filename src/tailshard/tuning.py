@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from .learning import WHERE_IT_RUNS, Seed
 from .parts import Part, Positive
@@ -26,7 +26,7 @@ class Range(Part):
 
     @model_validator(mode="after")
     def _rises(self) -> "Range":
-        if len(self.model_fields_set) != 1:
+        if [self.uniform, self.log_uniform, self.integer].count(None) != 2:
             raise ValueError(
                 "write one of uniform, log_uniform and integer, with two ends: {uniform: [0, 1]}"
             )
@@ -52,13 +52,21 @@ class Range(Part):
         return float(low + place * (high - low))
 
 
+def _what_it_is(values: Any) -> str:
+    return "list" if isinstance(values, list | tuple) else "range"
+
+
 Choice = Annotated[tuple[JsonValue, ...], Field(min_length=1)]
+Values = Annotated[
+    Annotated[Choice, Tag("list")] | Annotated[Range, Tag("range")], Discriminator(_what_it_is)
+]
+"""Of a field: a list, one of which is drawn, or a range."""
 
 
 class Tune(Part):
     """The search of `tailshard tune` for good settings, on background alone."""
 
-    space: dict[str, Choice | Range] = Field(min_length=1)
+    space: dict[str, Values] = Field(min_length=1)
     """Dotted field of model, training or score -> its values: a list, one of which is drawn, or a range."""
     trials: Positive = 16
     """Settings to draw and train with, beside the pipeline's own."""
@@ -115,7 +123,7 @@ class Tune(Part):
                     ) from None
 
 
-def _tried(values: Choice | Range) -> Iterator[Any]:
+def _tried(values: Values) -> Iterator[Any]:
     yield from (values.at(0), values.at(1)) if isinstance(values, Range) else values
 
 
