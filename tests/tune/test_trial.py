@@ -50,7 +50,8 @@ def test_what_is_judged_is_the_network_that_training_would_keep(store, pipeline,
 
 
 def test_a_network_that_did_not_get_better_is_not_judged_again(store, pipeline):
-    found = figures_of(pipeline(epochs=4), {"training.learning_rate": 3.0}, store)
+    made = pipeline(epochs=4, figure_of_merit="reconstruction")
+    found = figures_of(made, {"training.learning_rate": 0.5}, store)
     worse = [its for its in found if its.best_epoch != its.epoch]
     assert worse
     for its in worse:

@@ -100,6 +100,7 @@ def carry_out(
     trial, catalog = pipeline_of(pipeline, settings), read_catalog(store)
     task = task_of(trial, store, catalog)
     judge = _judge(trial, Validation(store, catalog, task.channels))
+    is_scored = isinstance(judge, Separation)
     latest: Merit | None = None
 
     def after_epoch(state: TrainingState) -> None:
@@ -108,7 +109,7 @@ def carry_out(
             return
         metrics = state.history[-1]
         if latest is None or state.best.epoch == metrics.epoch:
-            latest = judge(_best(task, state, device))
+            latest = judge(_best(task, state, device, is_scored))
         report(
             Figures(
                 metrics.epoch,
@@ -130,14 +131,14 @@ def _judge(trial: Pipeline, events: Validation) -> Judge:
     return Separation(events, trial.score, trial.tune.seed)
 
 
-def _best(task: Task, state: TrainingState, device: torch.device) -> LoadedModel:
-    """Give the best network so far as it would be loaded from its file."""
+def _best(task: Task, state: TrainingState, device: torch.device, is_scored: bool) -> LoadedModel:
+    """Give the best network so far as it would be loaded from its file; scores need the background, too."""
     best = state.best
     assert best is not None
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         network = build(task.model, task.size**2).to(device).eval()
     network.load_state_dict(best.network)
-    background = background_of(task, best, 0, 1, device)
+    background = background_of(task, best, 0, 1, device) if is_scored else None
     snapshot = str(state.position["snapshot"])
     return LoadedModel(
         network, task.scaler, task.model, task.size, best.epoch, best.validation_loss, snapshot, background
