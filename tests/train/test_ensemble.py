@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,12 @@ from tailshard.train.members import (
 )
 
 
+@pytest.fixture
+def short(pipeline):
+    """A pipeline of one epoch."""
+    return partial(pipeline, epochs=1)
+
+
 def train_here(pipeline, store, out, told=None):
     def progress(what, done, total):
         if told is not None:
@@ -25,22 +32,21 @@ def train_here(pipeline, store, out, told=None):
     return train_all(pipeline, store, out, progress, in_process=True)
 
 
-def test_a_pipeline_without_seeds_has_one_network_as_ever(store, pipeline, tmp_path):
-    alone = train(pipeline(), store, tmp_path / "alone", in_process=True)
-    result = train_here(pipeline(), store, tmp_path / "out")
+def test_a_pipeline_without_seeds_has_one_network_as_ever(store, short, tmp_path):
+    alone = train(short(), store, tmp_path / "alone", in_process=True)
+    result = train_here(short(), store, tmp_path / "out")
     assert result["model"] == alone.model == model_hash(tmp_path / "out" / "model.pt")
     assert hash_of_all(tmp_path / "out" / "model.pt", {}) == alone.model
     assert all_member_folders(tmp_path / "out") == []
-    assert files_of(pipeline().training) == ("model.pt", "metrics.jsonl")
+    assert files_of(short().training) == ("model.pt", "metrics.jsonl")
 
 
-def test_every_member_is_the_network_that_its_seed_alone_would_give(store, pipeline, tmp_path):
+def test_every_member_is_the_network_that_its_seed_alone_would_give(store, short, tmp_path):
     out = tmp_path / "out"
-    made = pipeline(seeds=[3, 1])
+    made = short(seeds=[3, 1])
     result = train_here(made, store, out)
     alone = {
-        seed: train(pipeline(seed=seed), store, tmp_path / f"{seed}", in_process=True).model
-        for seed in (3, 1)
+        seed: train(short(seed=seed), store, tmp_path / f"{seed}", in_process=True).model for seed in (3, 1)
     }
     assert alone[3] != alone[1]
     models = member_models(made.training, out)
@@ -53,25 +59,25 @@ def test_every_member_is_the_network_that_its_seed_alone_would_give(store, pipel
     assert json.loads(json.dumps(result)) == result
 
 
-def test_a_seed_that_is_added_costs_its_own_training_alone(store, pipeline, tmp_path):
+def test_a_seed_that_is_added_costs_its_own_training_alone(store, short, tmp_path):
     out, told = tmp_path / "out", []
-    train_here(pipeline(seeds=[1]), store, out)
+    train_here(short(seeds=[1]), store, out)
     first = (out / "seed_1" / "model.pt").stat().st_mtime_ns
-    result = train_here(pipeline(seeds=[1, 2]), store, out, told)
+    result = train_here(short(seeds=[1, 2]), store, out, told)
     assert result["trained"] == [2]
     assert (out / "seed_1" / "model.pt").stat().st_mtime_ns == first
     assert {what for what, _, _ in told} == {"train, seed 2"}
     # Another order is another search with the same networks.
-    other = train_here(pipeline(seeds=[2, 1]), store, out)
+    other = train_here(short(seeds=[2, 1]), store, out)
     assert other["trained"] == []
     assert other["model"] != result["model"]
     assert model_hash(out / "model.pt") == model_hash(out / "seed_2" / "model.pt")
-    assert train_here(pipeline(seeds=[2]), store, out)["trained"] == []
+    assert train_here(short(seeds=[2]), store, out)["trained"] == []
     assert [folder.name for folder in all_member_folders(out)] == ["seed_2"]
 
 
 def test_an_interrupted_ensemble_goes_on_with_the_member_in_hand(store, pipeline, tmp_path):
-    out, made = tmp_path / "out", pipeline(seeds=[1, 2, 3])
+    out, made = tmp_path / "out", pipeline(seeds=[1, 2], epochs=2)
 
     def interrupt(what, done, total):
         if what == "train, seed 2" and done == 1:
@@ -81,49 +87,45 @@ def test_an_interrupted_ensemble_goes_on_with_the_member_in_hand(store, pipeline
         train_all(made, store, out, interrupt, in_process=True)
     assert not (out / "model.pt").exists()
     result = train_here(made, store, out)
-    assert result["trained"] == [2, 3]
+    assert result["trained"] == [2]
     undisturbed = train_here(made, store, tmp_path / "undisturbed")
     assert result["model"] == undisturbed["model"]
 
 
-@pytest.mark.parametrize("what", ["another setting", "other events", "a damaged file", "no metrics"])
-def test_a_member_that_is_not_what_is_asked_for_is_trained_again(store, pipeline, tmp_path, what):
-    out, made = tmp_path / "out", pipeline(seeds=[1, 2])
+def test_a_member_that_is_not_what_is_asked_for_is_trained_again(store, short, tmp_path):
+    out, made = tmp_path / "out", short(seeds=[1, 2])
     train_here(made, store, out)
-    expected = [1, 2]
-    if what == "another setting":
-        made = pipeline(seeds=[1, 2], learning_rate=0.02)
-    elif what == "other events":
-        write_catalog(store, read_catalog(store).changed(scales={"top": 2.0}))
-    elif what == "a damaged file":
-        model = out / "seed_2" / "model.pt"
-        model.write_bytes(model.read_bytes()[:-1])
-        expected = [2]
-    else:
-        (out / "seed_1" / "metrics.jsonl").unlink()
-        expected = [1]
-    assert train_here(made, store, out)["trained"] == expected
+    assert train_here(made, store, out)["trained"] == []
+    model = out / "seed_2" / "model.pt"
+    model.write_bytes(model.read_bytes()[:-1])
+    assert train_here(made, store, out)["trained"] == [2]
+    (out / "seed_1" / "metrics.jsonl").unlink()
+    assert train_here(made, store, out)["trained"] == [1]
+    made = short(seeds=[1, 2], learning_rate=0.02)
+    assert train_here(made, store, out)["trained"] == [1, 2]
+    write_catalog(store, read_catalog(store).changed(scales={"top": 2.0}))
+    assert train_here(made, store, out)["trained"] == [1, 2]
 
 
-def test_one_network_and_an_ensemble_leave_nothing_of_each_other(store, pipeline, tmp_path):
+def test_one_network_and_an_ensemble_leave_nothing_of_each_other(store, short, tmp_path):
     out = tmp_path / "out"
-    train_here(pipeline(), store, out)
+    train_here(short(), store, out)
     assert (out / "tensorboard").is_dir()
-    train_here(pipeline(seeds=[5]), store, out)
+    train_here(short(seeds=[5]), store, out)
     assert not (out / "tensorboard").exists()
-    train_here(pipeline(), store, out)
+    train_here(short(), store, out)
     assert all_member_folders(out) == []
 
 
-def test_a_mistake_is_found_before_anything_is_removed(store, pipeline, tmp_path):
+def test_a_mistake_is_found_before_anything_is_removed(store, short, tmp_path):
     out = tmp_path / "out"
-    train_here(pipeline(seeds=[1]), store, out)
+    train_here(short(seeds=[1]), store, out)
     with pytest.raises(ConfigError, match="ae_small"):
-        train_all(pipeline("ae_tiny", seeds=[1]), store, out)
+        train_all(short("ae_tiny", seeds=[1]), store, out)
     assert (out / "model.pt").is_file()
     shutil.rmtree(store)
     with pytest.raises(StoreError, match="tailshard ingest"):
-        train_all(pipeline(seeds=[1]), store, out)
+        train_all(short(seeds=[1]), store, out)
     assert (out / "seed_1" / "finished.json").is_file()
 
 
