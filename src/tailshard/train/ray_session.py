@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
     # Ray Tune writes what it is told a second time, in formats of its own.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Its newer tables cannot be silenced.
+    "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Set before Ray starts, unless the user has set it; as it was before, afterwards."""
 
