@@ -211,6 +211,12 @@ def plan(result: Json) -> None:
 
 
 @_verb(*COMMON)
+def tune(result: Json) -> None:
+    """Try settings of the network on background alone, and say which are best."""
+    show.tuning(result)
+
+
+@_verb(*COMMON)
 def status(result: Json) -> None:
     """Show what exists, what is stale, and why."""
     print_table(

@@ -15,6 +15,7 @@ from .cuts import Selection
 from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
 from .learning import Model, Score, Training
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
+from .tuning import Tune
 
 Kind = Literal["background", "signal", "data"]
 
@@ -217,6 +218,8 @@ class Pipeline(Part):
     regions: Regions = Regions()
     histograms: Histograms = Histograms()
     report: Report = Report()
+    tune: Tune | None = None
+    """What `tailshard tune` tries; no stage of a run looks at it."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Pipeline":
@@ -239,6 +242,8 @@ class Pipeline(Part):
                 f"training.sampling names {unknown}, which the network does not learn from; "
                 f"it learns from {list(self.training_channels)}"
             )
+        if self.tune:
+            self.tune.check({"model": self.model, "training": self.training, "score": self.score})
         refuse_other_luminosity(self.luminosity, self.campaigns, self.years)
         if len({each.luminosity for each in self.datasets if each.kind == "data"}) > 1:
             raise ValueError("the data sets of kind data differ in luminosity; give the sum to each of them")

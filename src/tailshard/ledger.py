@@ -28,7 +28,7 @@ CODE_VERSION = {"ingest": 1, "train": 1, "score": 1, "histogram": 1, "report": 1
 
 _MODULES = {
     "ingest": "ingest.stage",
-    "train": "train.distributed",
+    "train": "train.ensemble",
     "score": "search.score",
     "histogram": "search.histogram",
     "report": "report.page",

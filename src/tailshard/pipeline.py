@@ -5,7 +5,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
     workdir/
       ledger.json     what exists and what made it
       store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
-      model/          model.pt, metrics.jsonl, tensorboard/       train
+      model/          model.pt, metrics.jsonl; seed_1/ ...        train
       results/        histograms, regions, summary, candidates    histogram
       report/         index.html, histograms.root                 report
 """
@@ -132,21 +132,21 @@ class Search:
             )
         return states
 
+    def store_reasons(self) -> list[str]:
+        """Say why the store is not the pipeline's, if it is not; slots that lack something do not count."""
+        return self.ledger.reasons("ingest", self._parts("ingest", self._listing()))
+
     def _outputs(self, stage: str) -> list[Path]:
         """Files that a stage has just made; those of the store's slots are the catalog's to know."""
+        from .train.members import files_of
+
         folder, names = {
             "ingest": (self.store, ("catalog.json",)),
-            "train": (self.model, ("model.pt", "metrics.jsonl")),
+            "train": (self.model, files_of(self.pipeline.training)),
             "score": (self.store, ()),
             "histogram": (
-                self.results,
-                (
-                    "histograms.json",
-                    "regions.json",
-                    "candidates.parquet",  # neither without data
-                    "candidates.csv",
-                    "summary.json",
-                ),
+                self.results,  # no candidates without data
+                ("histograms.json", "regions.json", "candidates.parquet", "candidates.csv", "summary.json"),
             ),
             "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
         }[stage]
@@ -166,7 +166,8 @@ class Search:
             return []
         from .search.score import unscored
 
-        problem = unscored(self.store, self.ledger.entries["train"].result["model"])
+        digest = self.ledger.entries["train"].result["model"]
+        problem = unscored(self.store, digest, self.pipeline.training.seeds)
         return [problem] if problem else []
 
     def _listing(self) -> Listing:
@@ -278,8 +279,8 @@ class Search:
                 )
         before = self.ledger.entries.get(stage)
         self.ledger.forget(stage)
-        if force and stage == "ingest":
-            shutil.rmtree(self.store, ignore_errors=True)
+        if force and stage in ("ingest", "train"):
+            shutil.rmtree({"ingest": self.store, "train": self.model}[stage], ignore_errors=True)
         do: dict[str, Callable[[], Mapping[str, Any]]] = {
             "ingest": self._ingest,
             "train": self._train,
@@ -317,10 +318,9 @@ class Search:
         return result.to_dict()
 
     def _train(self) -> Mapping[str, Any]:
-        from .train.distributed import train
+        from .train.ensemble import train_all
 
-        result = train(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
-        return result.to_dict()
+        return train_all(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
 
     def _score(self) -> Mapping[str, Any]:
         from .search.score import score

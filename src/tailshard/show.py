@@ -1,5 +1,6 @@
 """Results of verbs as a person sees them: tables on stdout. What each holds, the verb says."""
 
+import shlex
 from typing import Any
 
 import click
@@ -129,3 +130,38 @@ def verification(result: Json) -> None:
 def _of_fault(fault: Json) -> tuple[object, ...]:
     slot = "" if fault["slot"] is None else fault["slot"]
     return fault["channel"], slot, fault["array"], fault["reason"]
+
+
+def tuning(result: Json) -> None:
+    """Show the trials of some settings, and how to have the best."""
+    fields = list(dict.fromkeys(name for trial in result["trials"] for name in trial["settings"]))
+    parts = list(dict.fromkeys(name for trial in result["trials"] for name in trial["parts"]))
+    parts = parts if len(parts) > 1 else []
+    print_table(
+        f"Trials by {result['figure_of_merit']}, on validation events of {', '.join(result['channels'])}",
+        ("trial", *fields, result["figure_of_merit"], *parts, "epochs", "ended", "s"),
+        [
+            (
+                trial["trial"],
+                *(_setting(trial["settings"].get(name, "as it is")) for name in fields),
+                f"{trial['merit']:.4f} ± {trial['merit_uncertainty']:.4f}",
+                *(f"{trial['parts'][name]:.4f}" for name in parts),
+                trial["epochs"],
+                trial["ended"],
+                f"{trial['seconds']:,.1f}",
+            )
+            for trial in result["trials"]
+        ],
+    )
+    for trial in result["failed"]:
+        click.secho(f"trial {trial['trial']} failed: {trial['reason']}", fg="yellow")
+    best = result["best"]
+    if not best["set"]:
+        click.echo("No trial is better than the pipeline as it stands.")
+        return
+    options = " ".join(f"--set {shlex.quote(option)}" for option in best["set"])
+    click.echo(f"The best is trial {best['trial']}, in {result['folder']}/best.yaml, or: {options}")
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from .errors import InputError, StoreError
+from .errors import InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client, load_profile
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
@@ -159,6 +159,24 @@ def validate(pipeline: Path | str, **options: Unpack[Options]) -> Json:
         )
         raise InputError(f"{pipeline} is well-formed, but these inputs cannot be used:\n{problems}")
     return {"pipeline": search.pipeline.name, "files": len(result["files"])}
+
+
+@takes_options
+def tune(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """Try the settings of the pipeline's part `tune`, on background alone, and say which are best.
+
+    No signal is read. Trials that were finished before are not trained again. Results are in
+    ``results/tune`` of the work directory; the pipeline stays as it is.
+    """
+    from .tune.stage import tune
+
+    search = open_search(pipeline, **options)
+    with locked(search.workdir):
+        if reasons := search.store_reasons():
+            raise WorkdirError(f"cannot tune: ingest {'; '.join(reasons)}. Run 'tailshard ingest' first")
+        out = search.results / "tune"
+        result = tune(search.pipeline, search.store, out, search.progress, search.profile.ray)
+    return {"pipeline": search.pipeline.name, "folder": str(out), **result}
 
 
 # -- a store by itself -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import yaml
 from ..search.filling import ERROR
 from . import curves, figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
+from .ensemble import ensemble
 from .findings import Findings
 from .wording import candidates_in_words
 
@@ -28,6 +29,7 @@ def sections(
         "Signal regions": _regions,
         "Significance": _significance,
         "Separation": _separation,
+        **({"Seeds": ensemble} if "ensemble" in findings.summary else {}),
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,

@@ -7,6 +7,8 @@ Two passes over the one-dimensional columns of the store, one Dask task for each
                                v              v
             candidates    all observables, by region ──> summary
 
+Of an ensemble, two more passes do the same with the errors by each of its networks (`ensemble`).
+
 Results do not depend on the number of workers: each slot is filled alone and sums are taken in a fixed
 tree.
 """
@@ -36,6 +38,7 @@ from .candidates import (
     slot_candidates,
     write_candidates,
 )
+from .ensemble import Found, add_members, fill_members, summarise_members
 from .filling import (
     ERROR,
     EVENTS,
@@ -54,7 +57,7 @@ from .filling import (
 from .quoting import Quote, spectrum
 from .reduction import reduce_slots
 from .regions import Region, define_regions
-from .score import scored_with
+from .score import scored_with, seed_array
 from .summary import finite_or_none, summarise
 
 if TYPE_CHECKING:
@@ -131,7 +134,8 @@ def histogram(
     provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
     data_events = sum(catalog.rows(channel) for channel in pipeline.channels_of("data"))
     found = candidate_facts(table, pipeline.report.candidate_fraction, data_events)
-    summary = summarise(pipeline, catalog, filled, regions, found, provenance)
+    ensemble = _ensemble(pipeline, catalog, store, client, progress)
+    summary = summarise(pipeline, catalog, filled, regions, found, provenance, ensemble)
     drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
     out.mkdir(parents=True, exist_ok=True)
     write_histograms(out / "histograms.json", drawn)
@@ -163,6 +167,39 @@ def find_regions(pipeline: Pipeline, error_spectrum: Histogram) -> tuple[Region,
     background = dict.fromkeys(pipeline.channels_of("background"), Quote(("validation",), 1.0))
     contents = spectrum(error_spectrum, background).values
     return define_regions(contents, error_spectrum.axes[ERROR].edges, pipeline.regions)
+
+
+def _ensemble(
+    pipeline: Pipeline, catalog: Catalog, store: Path, client: "Client", progress: Progress
+) -> dict[str, Any] | None:
+    """Reduce the errors by every network of an ensemble; None where there is one network."""
+    arrays = {seed: seed_array(seed) for seed in pipeline.training.seeds}
+    if not arrays:
+        return None
+    calls = {
+        channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)]
+        for channel in pipeline.channels
+    }
+
+    def reduced(what: str, axes: Axes, regions: Mapping[str, tuple[Region, ...] | None]) -> dict[str, Filled]:
+        function = partial(fill_members, axes, regions, store, catalog.geometry)
+        parts = reduce_slots(client, what, function, calls, add_members, progress)
+        return {
+            array: join_channels(
+                {channel: its[array] for channel, its in parts.items()},
+                empty(axes, its_regions, list(pipeline.channels)),
+            )
+            for array, its_regions in regions.items()
+        }
+
+    spectra = reduced("summing errors by seed", spectrum_axes({}), dict.fromkeys(arrays.values()))
+    regions = {array: find_regions(pipeline, its[fine(ERROR)]) for array, its in spectra.items()}
+    drawn = {ERROR: observable_axes(pipeline.histograms, {})[ERROR]}
+    filled = reduced("filling regions by seed", drawn, regions)
+    return summarise_members(
+        pipeline,
+        {seed: Found({**filled[a], **spectra[a]}, regions[a]) for seed, a in arrays.items()},
+    )
 
 
 def candidate_facts(table: "pa.Table | None", fraction: float, events: int) -> dict[str, Any] | None:

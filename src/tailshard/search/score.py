@@ -3,17 +3,19 @@
 One Dask task for each slot: it reads the matrices chunk by chunk, lets the network reconstruct them and
 writes the slot's scores as one shard each. The array ``error`` is the score that the pipeline chose
 (`score.kind`, see `tailshard.train.scores`); histograms take its logarithm. The others are ``score_<kind>``.
+Of an ensemble, ``error`` and they are those of the first seed, and ``score_seed_<seed>`` is the error by
+each of the networks, that of the first again included.
 Chunks, and so the sizes of the
 matrix products, follow the slot alone, and a task computes on one thread: errors do not depend on the
 number of workers.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ..config import Pipeline
-from ..errors import StoreError, WorkdirError
+from ..errors import StoreError
 from ..features.names import PHYSICS_BLOCKS
 from ..learning import Score
 from ..progress import Progress, silent
@@ -29,6 +31,7 @@ from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
 from ..store.read import ShardReader, open_channel
 from ..store.write import create_columns, write_column
+from ..train.members import hash_of_all, member_models, model_hash
 from .filling import ERROR, require_finite
 from .reduction import reduce_slots
 
@@ -38,9 +41,20 @@ if TYPE_CHECKING:
     from ..train.checkpoint import LoadedModel
 
 _ERROR_ALONE = Score()
+_NETWORKS_KEPT = 32
 
 MODEL = "model"
-"""Attribute of the array ``error``: content hash of the model that made it, once all of it is made."""
+"""Attribute of the array ``error``: content hash of the model (of all models of an ensemble) that made it,
+once all of it is made."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble."""
+
+    path: Path
+    digest: str
+    """Content hash of the file."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class ScoreResult:
     """What the score stage did."""
 
     model: str
-    """Content hash of the model."""
+    """Content hash of the model, or of all models of an ensemble."""
     events: dict[str, int]
     """Events scored by channel."""
 
@@ -69,7 +83,7 @@ def score(
     store
         Folder of the store.
     model
-        File of the trained model.
+        File of the trained model; of an ensemble, of the first seed's, with the others in folders beside it.
     client
         Dask workers that see store and model under the same paths.
     progress
@@ -90,23 +104,38 @@ def score(
     """
     catalog = read_catalog(store)
     digest = model_hash(model)
+    members = {
+        seed: Member(path, model_hash(path))
+        for seed, path in member_models(pipeline.training, model.parent).items()
+    }
+    of_all = hash_of_all(model, {seed: member.digest for seed, member in members.items()})
     channels = [channel for channel in pipeline.channels if catalog.rows(channel)]
     for channel in channels:
         _name_model(store, channel, None)
     for channel in channels:
-        create_columns(store, channel, catalog.geometry, _columns(pipeline.score))
-    function = partial(score_slot, model, digest, store, catalog.geometry, scores=pipeline.score)
+        create_columns(store, channel, catalog.geometry, _columns(pipeline.score, tuple(members)))
+    function = partial(
+        score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
+    )
     calls = {channel: [(slot,) for slot in catalog.slots_of(channel)] for channel in channels}
     events = reduce_slots(client, "scoring", function, calls, _add, progress)
     for channel in channels:
-        _name_model(store, channel, digest)
-    return ScoreResult(digest, events)
+        _name_model(store, channel, of_all)
+    return ScoreResult(of_all, events)
 
 
 def score_slot(
-    model: Path, digest: str, store: Path, geometry: Geometry, slot: Slot, scores: Score = _ERROR_ALONE
+    model: Path,
+    digest: str,
+    store: Path,
+    geometry: Geometry,
+    slot: Slot,
+    scores: Score = _ERROR_ALONE,
+    members: Mapping[int, Member] = MappingProxyType({}),
 ) -> int:
     """Write the scores of one slot and give the number of its events.
+
+    Every chunk of matrices is read once, for all networks.
 
     Raises
     ------
@@ -123,16 +152,34 @@ def score_slot(
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
-            parts.append(network.scores(islands, scores.kinds, scores.add_divergence))
-    for kind in scores.kinds:
-        values = np.concatenate([part[kind] for part in parts])
-        name = ERROR if kind == scores.kind else SCORE_PREFIX + kind
-        require_finite(f"score '{kind}'", values, slot, "train again with a smaller training.learning_rate")
+            found = network.scores(islands, scores.kinds, scores.add_divergence)
+            part = {_array_of(kind, scores): values for kind, values in found.items()}
+            for seed, member in members.items():
+                if member.digest == digest:
+                    part[seed_array(seed)] = part[ERROR]
+                else:
+                    its = _load(member.path, member.digest)
+                    error = its.scores(islands, (scores.kind,), scores.add_divergence)[scores.kind]
+                    part[seed_array(seed)] = error
+            parts.append(part)
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        what = f"score '{scores.kind if name == ERROR else name.removeprefix(SCORE_PREFIX)}'"
+        require_finite(what, values, slot, "train again with a smaller training.learning_rate")
         write_column(store, slot.channel, name, slot.index, geometry, values)
     return events
 
 
-def _columns(scores: Score) -> dict[str, Column]:
+def seed_array(seed: int) -> str:
+    """Name of the array of the errors by one network of an ensemble."""
+    return f"{SCORE_PREFIX}seed_{seed}"
+
+
+def _array_of(kind: str, scores: Score) -> str:
+    return ERROR if kind == scores.kind else SCORE_PREFIX + kind
+
+
+def _columns(scores: Score, seeds: Sequence[int]) -> dict[str, Column]:
     """Describe the arrays of the scores beside the error."""
     described = {}
     for kind in scores.kinds[1:]:
@@ -141,21 +188,10 @@ def _columns(scores: Score) -> dict[str, Column]:
             label = f"relative error by kind of cell: {', '.join(PHYSICS_BLOCKS)}"
             column = column._replace(long_name=label, dimensions=("block",), shape=(len(PHYSICS_BLOCKS),))
         described[SCORE_PREFIX + kind] = column
+    for seed in seeds:
+        label = f"reconstruction error by the network of seed {seed}"
+        described[seed_array(seed)] = Column("float32", long_name=label, fill=float("nan"))
     return described
-
-
-def model_hash(model: Path) -> str:
-    """Content hash of a model file, 16 hexadecimal digits.
-
-    Raises
-    ------
-    WorkdirError
-        There is no such file.
-    """
-    try:
-        return hashlib.sha256(model.read_bytes()).hexdigest()[:16]
-    except FileNotFoundError:
-        raise WorkdirError(f"there is no trained model at {model}; run 'tailshard train' first") from None
 
 
 def scored_with(store: Path, catalog: Catalog) -> str:
@@ -181,17 +217,18 @@ def scored_with(store: Path, catalog: Catalog) -> str:
     return str(next(iter(models.values())))
 
 
-def unscored(store: Path, digest: str) -> str | None:
-    """Say what lacks an error by this model, or None where every event has one. No error is read."""
+def unscored(store: Path, digest: str, seeds: Sequence[int] = ()) -> str | None:
+    """Say what lacks an error by these models, or None where every event has one. No error is read."""
     catalog = read_catalog(store)
     try:
         if scored_with(store, catalog) != digest:
             return "the errors are those of another model"
     except StoreError as error:
         return str(error)
+    names = (ERROR, *(seed_array(seed) for seed in seeds))
     for slot in catalog.slots:
-        array = events_group(store) / slot.channel / ERROR
-        if slot.selected and not shard_file(array, slot.index, 1).exists():
+        arrays = [events_group(store) / slot.channel / name for name in names]
+        if slot.selected and not all(shard_file(array, slot.index, 1).exists() for array in arrays):
             return f"slot {slot.index} of channel '{slot.channel}' has no errors"
     return None
 
@@ -205,7 +242,7 @@ def _name_model(store: Path, channel: str, digest: str | None) -> None:
     attributes.put({**attributes, MODEL: digest})
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=_NETWORKS_KEPT)
 def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
     from ..train.checkpoint import load_model
 

@@ -10,7 +10,6 @@ interrupted, all ranks go on from the last state. The output folder holds::
     ray/            states of an unfinished run, removed with the appearance of model.pt
 """
 
-import hashlib
 import shutil
 import sys
 import time
@@ -35,6 +34,7 @@ from ..store.catalog import Catalog, read_catalog
 from ..store.read import statistics
 from .checkpoint import TrainingState, save_model
 from .loop import Task, background_of, train_rank
+from .members import MODEL_FILE, clear, model_hash
 from .metrics import Journal, read_metrics, write_metrics
 from .objective import cell_weights
 from .ray_session import Layout, lay_out, quiet, ray_session
@@ -110,8 +110,8 @@ def train(
     started = time.perf_counter()
     store, out = Path(store).resolve(), Path(out).resolve()
     catalog = read_catalog(store)
-    task = _task(pipeline, store, catalog)
-    run = out / "ray" / _identity(pipeline, catalog)
+    task = task_of(pipeline, store, catalog)
+    run = out / "ray" / identity_of(pipeline, catalog)
     _prepare(out, run, progress)
     if in_process:
         _train_here(task, out, progress)
@@ -122,10 +122,10 @@ def train(
 
     history = read_metrics(out)
     best = min(history, key=lambda metrics: metrics.validation_loss)
-    path = out / "model.pt"
+    path = out / MODEL_FILE
     return TrainingResult(
         path=path,
-        model=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        model=model_hash(path),
         epochs=len(history),
         best_epoch=best.epoch,
         validation_loss=best.validation_loss,
@@ -135,8 +135,16 @@ def train(
     )
 
 
-def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
-    """Check everything that can be checked before any worker starts."""
+def task_of(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
+    """Say what is to be trained, and check everything that can be checked before any worker starts.
+
+    Raises
+    ------
+    StoreError
+        The store has no events to train on.
+    ConfigError
+        The model cannot be made.
+    """
     channels, counts = pipeline.training_channels, catalog.geometry.counts
     for split in ("training", "validation"):
         if not sum(catalog.rows(channel, split) for channel in channels):
@@ -154,7 +162,8 @@ def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
     return Task(store, channels, counts, pipeline.model, pipeline.training, scaler, weights)
 
 
-def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
+def identity_of(pipeline: Pipeline, catalog: Catalog) -> str:
+    """Content hash of all that decides what is learned, but for the code."""
     return content_hash(
         pipeline.model,
         source_of(pipeline.model.name),
@@ -178,10 +187,7 @@ def _prepare(out: Path, run: Path, progress: Progress) -> None:
             batches = f" and {state.position['batch']} batches" if state.unfinished else ""
             progress(f"Training goes on after epoch {len(state.history)}{batches}", 0, 0)
             return
-    for name in ("ray", "tensorboard"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("model.pt", "metrics.jsonl"):
-        (out / name).unlink(missing_ok=True)
+    clear(out)
     run.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -318,7 +324,7 @@ def _train_rank(
         assert state.best is not None  # an epoch has ended
         background = background_of(task, state.best, rank, ranks, device)
         snapshot = state.position["snapshot"]
-        save_model(out / "model.pt", state.best, task.model, task.scaler, task.size, snapshot, background)
+        save_model(out / MODEL_FILE, state.best, task.model, task.scaler, task.size, snapshot, background)
 
 
 def _plain_error(error: Exception, task: Task) -> Exception:
