@@ -24,11 +24,14 @@ STOREYS = (
     ("train",),
     ("search",),
     ("report",),
+    ("stress",),
     ("ingest",),
     ("extrapolation",),
     ("pipeline",),
+    ("blind",),
     ("options",),
-    ("verbs", "show"),
+    ("robustness",),
+    ("verbs", "show", "robustness_cli"),
     ("cli",),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

@@ -111,7 +111,7 @@ def train(
     store, out = Path(store).resolve(), Path(out).resolve()
     catalog = read_catalog(store)
     task = _task(pipeline, store, catalog)
-    run = out / "ray" / _identity(pipeline, catalog)
+    run = out / "ray" / identity_of(pipeline, catalog)
     _prepare(out, run, progress)
     if in_process:
         _train_here(task, out, progress)
@@ -154,7 +154,8 @@ def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
     return Task(store, channels, counts, pipeline.model, pipeline.training, scaler, weights)
 
 
-def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
+def identity_of(pipeline: Pipeline, catalog: Catalog) -> str:
+    """Hash of everything that decides what is learned, code apart: a run of another one does not go on."""
     return content_hash(
         pipeline.model,
         source_of(pipeline.model.name),
