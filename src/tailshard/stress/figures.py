@@ -60,7 +60,11 @@ def areas(curves: Sequence[Curve], title: str = "") -> Figure:
             label=curve.label,
         )
     axes.axhline(0.5, color="#777777", linewidth=1)
-    axes.set_ylim(min(0.45, *(float(np.nanmin(curve.y)) - 0.02 for curve in curves)), 1.01)
+    lowest = min(
+        float(np.nanmin(curve.y - (curve.error if curve.error is not None else 0))) for curve in curves
+    )
+    axes.set_ylim(min(0.45, lowest - 0.02), 1.01)
+    axes.margins(x=0.03)
     axes.set_xlabel("Factor on the momenta of the leading electron and muon")
     axes.set_ylabel("AUC")
     finish(figure, axes, title)

@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = {
         name: f"pT of the leading e and μ × {factor:g}"
         for name, factor in zip(MOMENTUM, FACTORS, strict=True)
     },
+    "control": "nothing done to them (control)",
     "swap_leptons": "electrons and muons swapped",
     "swap_jets": "light jets and b jets swapped",
     "shuffled": "cells shuffled among events",
@@ -149,9 +150,11 @@ def _momenta(content: Content) -> Iterator[Block]:
     if not rows:
         yield Note("Not done: it was not asked for.")
         return
-    small = content["networks"].get("small", {}).get("disturbed", {})
-    yield Pictures([_shape_picture(content, full["distributions"], list(rows)), _area_picture(rows, small)])
-    yield _table("Scaled momenta against undisturbed events", rows)
+    its = content["networks"].get("small", {})
+    small = {"control": its["control"], **its["disturbed"]} if its else {}
+    shapes = _shape_picture(content, full["distributions"], list(rows))
+    yield Pictures([shapes, _area_picture({"control": full["control"], **rows}, small)])
+    yield _table("Scaled momenta against undisturbed events", {"control": full["control"], **rows})
 
 
 def _unphysical(content: Content) -> Iterator[Block]:
@@ -266,7 +269,7 @@ def _area_picture(rows: Mapping[str, Any], small: Mapping[str, Any]) -> Any:
     wanted = [(rows, score, _SCORES[score], _LINES[score]) for score in _SCORES]
     if all(name in small for name in rows):
         wanted.append((small, ERROR, f"error, {NETWORKS['small']}", SOLID))
-    factors = dict(zip(MOMENTUM, FACTORS, strict=True))
+    factors = {"control": 1.0, **dict(zip(MOMENTUM, FACTORS, strict=True))}
     curves = [
         Curve(
             label,

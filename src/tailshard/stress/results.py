@@ -9,6 +9,7 @@
                              absent where it was not asked for
         model                content hash
         training             {channels, events, epochs, best_epoch, validation_loss}; events by channel
+        control              row: the half that is disturbed, as it was, against the other: 0.5 if all is well
         disturbed.<name>     row; the names are those of `tailshard.stress.disturbances`
         channels.<channel>   row: a background channel against the others
         signals.<channel>    row: for comparison alone, nothing was chosen with it
@@ -91,6 +92,7 @@ def rows_of_network(
     kept = [(channel, KEPT) for channel in background]
     disturbed = {name: [(channel, name) for channel in background] for name in disturbances}
     return {
+        "control": row(sums, [(channel, TAKEN) for channel in background], kept),
         "disturbed": {
             name: row(sums, parts, everything(background) if name in WITHOUT_EVENTS else kept)
             for name, parts in disturbed.items()
