@@ -117,6 +117,7 @@ def test_a_blind_test_from_secret_to_verdict(toys: Path, trained: Path, tmp_path
     assert 0 < tail["injected"] <= tail["observed"]
     assert abs(tail["excess"] - tail["injected"]) < 5 * tail["excess_uncertainty"]
     assert 0 < found["candidates"]["signal"] <= found["candidates"]["count"]
+    assert "Signal regions" in (out / "report" / "unblinded.html").read_text()
 
 
 @pytest.mark.slow

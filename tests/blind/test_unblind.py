@@ -20,7 +20,9 @@ YIELDS = {"resonance": 40.0, "other": 10.0}
 def folder(tmp_path: Path) -> Path:
     """A blind test that nobody has searched yet."""
     digest = seal(tmp_path, TRUTH)
-    (tmp_path / "blind.json").write_text(json.dumps({"sha256": digest, "signals": YIELDS}))
+    (tmp_path / "blind.json").write_text(
+        json.dumps({"pipeline": "search", "sha256": digest, "signals": YIELDS})
+    )
     return tmp_path
 
 
@@ -46,6 +48,10 @@ def test_a_claim_is_recorded_and_compared(folder: Path) -> None:
     assert claim["claim"]["events"] == 60
     assert claim["sha256"] == found["sha256"]
     assert json.loads((folder / "results" / "unblinded.json").read_text())["verdict"] == found["verdict"]
+    page = (folder / "report" / "unblinded.html").read_text()
+    assert "Claimed was resonance with 60\u00a0±\u00a010 events, hidden was resonance with 80 events." in page
+    assert "The number is off by −2.0 standard deviations." in page
+    assert "had not been scored" in page
 
 
 def test_nothing_is_opened_without_a_claim(folder: Path) -> None:

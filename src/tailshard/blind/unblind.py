@@ -26,6 +26,7 @@ from ..store.catalog import read_catalog
 from ..store.read import read_rows
 from .folder import PUBLIC
 from .mix import BLIND
+from .page import write_page
 from .seal import open_seal
 
 CLAIMS = "claims.json"
@@ -101,7 +102,7 @@ def unblind(folder: Path, claim: Claim) -> dict[str, Any]:
     -------
     dict
         ``claim``, ``truth``, ``verdict``, ``regions`` and ``candidates`` (null where the search has not come
-        so far), ``after_unblinding``. Written to ``results/unblinded.json``, too.
+        so far), ``after_unblinding``. Also in ``results/unblinded.json`` and on ``report/unblinded.html``.
 
     Raises
     ------
@@ -142,6 +143,7 @@ def unblind(folder: Path, claim: Claim) -> dict[str, Any]:
             }
         )
         write_json(folder / "results" / "unblinded.json", result)
+        write_page(folder / "report" / "unblinded.html", public["pipeline"], result, provenance())
     return dict(result)
 
 
@@ -155,7 +157,8 @@ def read_public(folder: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads((folder / PUBLIC).read_text(encoding="utf-8"))
-        return {**content, "signals": dict(content["signals"]), "sha256": str(content["sha256"])}
+        names = {name: str(content[name]) for name in ("pipeline", "sha256")}
+        return {**content, **names, "signals": dict(content["signals"])}
     except (FileNotFoundError, NotADirectoryError):
         raise WorkdirError(
             f"{folder} holds no blind test ({PUBLIC} is absent); name a folder that 'tailshard blind' "

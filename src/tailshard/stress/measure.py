@@ -187,19 +187,19 @@ class _SlotSums:
         chosen = permutation(events, self.measurement.seed, "disturbed", its.channel, its.index) % 2 == 1
         taken_islands: list[Islands] = []
         taken_weights: list[NDArray[np.float64]] = []
-        for first, last in self._chunks(events):
+        for first, last in self._chunks(start, stop):
             objects, multiplicity, weight = (
-                reader.read(its.channel, name, start + first, start + last)
-                for name in ("objects", "multiplicity", "weight")
+                reader.read(its.channel, name, first, last) for name in ("objects", "multiplicity", "weight")
             )
-            islands = reader.read_islands(its.channel, start + first, start + last)
+            islands = reader.read_islands(its.channel, first, last)
             weight = weight.astype(np.float64) * scale
-            for sample, rows in ((KEPT, ~chosen[first:last]), (TAKEN, chosen[first:last])):
-                places = np.flatnonzero(rows)
-                self._put(sample, islands.take(places), weight[rows], objects[rows])
-            taken_islands.append(islands.take(places))
-            taken_weights.append(weight[rows])
-            self._disturb(objects[rows], multiplicity[rows], weight[rows], first)
+            taken = chosen[first - start : last - start]
+            kept, disturbed = (islands.take(np.flatnonzero(rows)) for rows in (~taken, taken))
+            self._put(KEPT, kept, weight[~taken], objects[~taken])
+            self._put(TAKEN, disturbed, weight[taken], objects[taken])
+            self._disturb(objects[taken], multiplicity[taken], weight[taken], first)
+            taken_islands.append(disturbed)
+            taken_weights.append(weight[taken])
         self._make(events)
         if "shuffled" in self.measurement.disturbances:
             self._shuffle(Islands.concatenated(taken_islands), np.concatenate(taken_weights))
@@ -229,7 +229,7 @@ class _SlotSums:
         """Make events of weight 1 from statistics alone, as many as the slot has."""
         for name, draw in (("gaussian", gaussian), ("noise", noise)):
             if name in self.measurement.disturbances:
-                for first, last in self._chunks(events):
+                for first, last in self._chunks(0, events):
                     cells = draw(self._random(name, first), self.measurement.limits, last - first)
                     self._put(name, cells, np.ones(last - first))
 
@@ -238,15 +238,17 @@ class _SlotSums:
         if not len(islands):
             return
         matrices = shuffled(self._random("shuffled", 0), expand(islands))
-        for first, last in self._chunks(len(matrices)):
+        for first, last in self._chunks(0, len(matrices)):
             self._put("shuffled", matrices[first:last], np.full(last - first, weight.mean()))
 
     def _random(self, name: str, first: int) -> np.random.Generator:
         return generator_of(self.measurement.seed, name, self.slot.channel, self.slot.index, first)
 
-    def _chunks(self, events: int) -> Iterator[tuple[int, int]]:
-        for first in range(0, events, self.geometry.chunk):
-            yield first, min(first + self.geometry.chunk, events)
+    def _chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Cut rows where the store's chunks end, so that none is decoded twice."""
+        chunk = self.geometry.chunk
+        for first in range(start - start % chunk, stop, chunk):
+            yield max(first, start), min(first + chunk, stop)
 
     def _put(
         self,
