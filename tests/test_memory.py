@@ -47,8 +47,8 @@ def _peak_after_each_stage(pipeline: Pipeline, workdir: Path) -> dict[str, int]:
         peaks["histogram"] = peak_of_the_worker(client)
     catalog, signals = read_catalog(store), pipeline.channels_of("signal")
     with dask_client(PROFILE) as client:
-        channels, network = pipeline.channels_of("background"), model / "model.pt"
-        measure(pipeline, store, catalog, network, channels, DISTURBANCES, 1, client, silent)
+        channels = dict.fromkeys(pipeline.channels_of("background"), DISTURBANCES)
+        measure(pipeline, store, catalog, model / "model.pt", channels, 1, client, silent)
         peaks["stress"] = peak_of_the_worker(client)
     with dask_client(PROFILE) as client:
         hide(pipeline, store, catalog, workdir / "blind", signals, Hiding(), 1, client, silent)

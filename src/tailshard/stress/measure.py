@@ -5,7 +5,7 @@ others stay as they are, so that what is compared has no event in common and unc
 task holds a chunk of events at a time, but for `shuffled`, which holds the slot's whole matrices.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import add
@@ -68,7 +68,6 @@ class Measurement:
     convention: str
     center_of_mass_energy: float
     """GeV."""
-    disturbances: tuple[str, ...]
     limits: CellLimits
     seed: int
 
@@ -78,8 +77,7 @@ def measure(
     store: Path,
     catalog: Catalog,
     model: Path,
-    channels: Sequence[str],
-    disturbances: Sequence[str],
+    channels: Mapping[str, Sequence[str]],
     seed: int,
     client: "Client",
     progress: Progress,
@@ -93,9 +91,7 @@ def measure(
     model
         File of a trained network.
     channels
-        What to measure.
-    disturbances
-        Names of `tailshard.stress.disturbances.DISTURBANCES`.
+        What to measure, and which of `tailshard.stress.disturbances.DISTURBANCES` to do to it.
     seed
         Of all random numbers.
     client, progress
@@ -112,20 +108,27 @@ def measure(
         pipeline.score,
         pipeline.features.convention,
         collision_energy(pipeline),
-        tuple(disturbances),
         CellLimits.of(statistics(store, catalog, pipeline.training_channels)),
         seed,
     )
     calls = {
-        channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)] for channel in channels
+        channel: [(slot, catalog.scale(slot), tuple(names)) for slot in catalog.slots_of(channel)]
+        for channel, names in channels.items()
     }
     function = partial(measure_slot, measurement, store, catalog.geometry)
     what = f"scoring with {model.parent.name}" if model.parent.name != "model" else "scoring with the network"
     return reduce_slots(client, what, function, calls, add_sums, progress)
 
 
-def measure_slot(measurement: Measurement, store: Path, geometry: Geometry, slot: Slot, scale: float) -> Sums:
-    """Measure the test events of one slot, with their weights times a scale.
+def measure_slot(
+    measurement: Measurement,
+    store: Path,
+    geometry: Geometry,
+    slot: Slot,
+    scale: float,
+    disturbances: Sequence[str],
+) -> Sums:
+    """Measure the test events of one slot, as they are and disturbed, with their weights times a scale.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def measure_slot(measurement: Measurement, store: Path, geometry: Geometry, slot
     """
     with one_thread():
         network = load_once(measurement.model, measurement.digest)
-        its = _SlotSums(measurement, geometry, slot, network)
+        its = _SlotSums(measurement, geometry, slot, tuple(disturbances), network)
         start, stop = geometry.split_range(slot, "test")
         its.measure(ShardReader(store), start, stop, scale)
     return its.sums
@@ -170,12 +173,13 @@ class _SlotSums:
     measurement: Measurement
     geometry: Geometry
     slot: Slot
+    disturbances: tuple[str, ...]
     network: "LoadedModel"
     sums: Sums = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = axes()
-        for sample in (KEPT, TAKEN, *self.measurement.disturbances):
+        for sample in (KEPT, TAKEN, *self.disturbances):
             self.sums[sample, EVENTS] = 0
             for quantity in quantities_of(sample):
                 self.sums[sample, quantity] = hist.Hist(known[quantity], storage=hist.storage.Weight())
@@ -201,7 +205,7 @@ class _SlotSums:
             taken_islands.append(disturbed)
             taken_weights.append(weight[taken])
         self._make(events)
-        if "shuffled" in self.measurement.disturbances:
+        if "shuffled" in self.disturbances:
             self._shuffle(Islands.concatenated(taken_islands), np.concatenate(taken_weights))
 
     def _disturb(
@@ -213,7 +217,7 @@ class _SlotSums:
     ) -> None:
         """Disturb some events one by one."""
         its, counts = self.measurement, self.geometry.counts
-        for name in its.disturbances:
+        for name in self.disturbances:
             if name in OF_OBJECTS:
                 changed, many = disturb_objects(name, objects, multiplicity, counts)
                 islands = islands_from_objects(
@@ -228,7 +232,7 @@ class _SlotSums:
     def _make(self, events: int) -> None:
         """Make events of weight 1 from statistics alone, as many as the slot has."""
         for name, draw in (("gaussian", gaussian), ("noise", noise)):
-            if name in self.measurement.disturbances:
+            if name in self.disturbances:
                 for first, last in self._chunks(0, events):
                     cells = draw(self._random(name, first), self.measurement.limits, last - first)
                     self._put(name, cells, np.ones(last - first))
