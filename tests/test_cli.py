@@ -108,7 +108,7 @@ def test_every_verb_of_a_pipeline_takes_the_common_options() -> None:
     common = {"workdir", "data_root", "overrides", "cluster", "workers", "as_json"}
     for name, verb in cli.main.commands.items():
         taken = {parameter.name for parameter in verb.params}
-        assert name in ("demo", "toys") or common <= taken, name
+        assert name in ("demo", "toys", "unblind") or common <= taken, name
 
 
 def test_status_of_nothing_says_that_everything_is_missing(pipeline: Path, tmp_path: Path) -> None:

@@ -26,11 +26,14 @@ STOREYS = (
     ("search",),
     ("tune",),
     ("report",),
+    ("stress",),
     ("ingest",),
     ("extrapolation",),
     ("pipeline",),
+    ("blind",),
     ("options",),
-    ("verbs", "show"),
+    ("robustness",),
+    ("verbs", "show", "robustness_cli"),
     ("cli",),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

@@ -15,6 +15,7 @@ import click
 
 from . import show
 from .errors import TailshardError
+from .robustness_cli import add_commands
 from .terminal import print_json, print_table, progress_bars
 
 Json = dict[str, Any]
@@ -267,6 +268,9 @@ def verify(result: Json) -> None:
 def export(result: Json) -> None:
     """Write a copy of the store that opens without tailshard."""
     click.echo(f"{result['events']:,} events, {result['bytes'] / 1e6:,.1f} MB in {result['store']}")
+
+
+add_commands(_verb, COMMON)  # stress, blind and unblind
 
 
 @_verb(

@@ -21,6 +21,7 @@ from .options import Json, Options, open_search, takes_options
 from .pipeline import Search, StageOutcome
 from .pipeline_files import shipped
 from .progress import Progress, silent
+from .robustness import blind, stress, unblind  # noqa: F401 - verbs like those below
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -1,6 +1,6 @@
 """One HTML page that a physicist can send to a colleague: the report stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from ..config import Pipeline
 from ..ledger import write_atomically
 from ..progress import Progress, silent
+from .blocks import Section
 from .export import write_root, write_uhi
 from .findings import Findings, read_findings
 from .headline import headline
@@ -81,14 +82,21 @@ def render(findings: Findings, provenance: Mapping[str, Any], progress: Progress
         made.append(section(title, make()))
     progress("writing the report", len(planned), len(planned))
     pipeline = findings.pipeline
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template).render(
+    return compose(
         title=findings.title,
         description=" ".join(pipeline.description.split()),
         facts=f"{pipeline.name} · {pipeline.luminosity:.4g} fb⁻¹ · selection {pipeline.selection.name}",
         headline=headline(findings),
         sections=made,
+    )
+
+
+def compose(*, title: str, description: str, facts: str, headline: str, sections: Sequence[Section]) -> str:
+    """Fill the template: a title, a line of facts below it, the result in a sentence, then the sections."""
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        title=title, description=description, facts=facts, headline=headline, sections=sections
     )

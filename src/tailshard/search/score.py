@@ -148,7 +148,7 @@ def score_slot(
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with one_thread():
-        network = _load(model, digest)
+        network = load_once(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
@@ -158,7 +158,7 @@ def score_slot(
                 if member.digest == digest:
                     part[seed_array(seed)] = part[ERROR]
                 else:
-                    its = _load(member.path, member.digest)
+                    its = load_once(member.path, member.digest)
                     error = its.scores(islands, (scores.kind,), scores.add_divergence)[scores.kind]
                     part[seed_array(seed)] = error
             parts.append(part)
@@ -243,7 +243,8 @@ def _name_model(store: Path, channel: str, digest: str | None) -> None:
 
 
 @lru_cache(maxsize=_NETWORKS_KEPT)
-def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+def load_once(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+    """Load a model; a worker keeps the last ones."""
     from ..train.checkpoint import load_model
 
     return load_model(model)
