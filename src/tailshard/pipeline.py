@@ -141,14 +141,14 @@ class Search:
             "histogram": (
                 self.results,
                 (
-                    "histograms.json",
-                    "regions.json",
-                    "candidates.parquet",  # neither without data
-                    "candidates.csv",
-                    "summary.json",
+                    *("histograms.json", "regions.json", "cells.npz", "summary.json"),
+                    *("candidates.parquet", "candidates.csv"),  # neither without data
                 ),
             ),
-            "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
+            "report": (
+                self.report_page.parent,
+                ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html"),
+            ),
         }[stage]
         return [folder / name for name in names if (folder / name).exists()]
 
@@ -204,8 +204,7 @@ class Search:
                     "scores": self.ledger.entries["score"].key,
                     "quarantine": self.ledger.entries["ingest"].result["quarantine"],
                     "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
-                    "regions": pipeline.regions.model_dump(mode="json"),
-                    "histograms": pipeline.histograms.model_dump(mode="json"),
+                    **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
                     "training_channels": pipeline.training_channels,
                     "candidate_fraction": pipeline.report.candidate_fraction,
                     "maximum_candidates": pipeline.report.maximum_candidates,
