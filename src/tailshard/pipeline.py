@@ -6,7 +6,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
       ledger.json     what exists and what made it
       store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
       model/          model.pt, metrics.jsonl, tensorboard/       train
-      results/        histograms, regions, summary, candidates    histogram
+      results/        histograms, cells, summary, candidates ...  histogram
       report/         index.html, histograms.root                 report
 """
 
@@ -142,7 +142,7 @@ class Search:
                 self.results,
                 (
                     *("histograms.json", "regions.json", "cells.npz", "summary.json"),
-                    *("candidates.parquet", "candidates.csv"),  # neither without data
+                    *("candidates.parquet", "candidates.csv", "workspaces/*.json"),  # where there are any
                 ),
             ),
             "report": (
@@ -150,7 +150,7 @@ class Search:
                 ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html"),
             ),
         }[stage]
-        return [folder / name for name in names if (folder / name).exists()]
+        return [path for name in names for path in sorted(folder.glob(name))]
 
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""

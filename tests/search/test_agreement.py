@@ -88,11 +88,19 @@ def test_every_group_holds_enough(expected, least) -> None:
 
 def test_the_worst_come_first_and_the_unknown_nowhere() -> None:
     good, bad = (agreement(spectrum([d]), spectrum([10])) for d in (11, 30))
-    assert [row["name"] for row in worst_first({"a": good, "b": None, "c": bad, "d": good})] == [
-        "c",
-        "a",
-        "d",
+    found = {"a": good, "b": None, "c": bad, "d": good}
+    assert [row["name"] for row in worst_first(found)] == ["c", "a", "d"]
+    # Five bins that are all off say more than a single one that is a little more so.
+    several = agreement(spectrum([130] * 5), spectrum([100] * 5, [0] * 5))
+    single = agreement(spectrum([134]), spectrum([100], [0]))
+    assert several.chi2_per_bin < single.chi2_per_bin
+    assert [row["name"] for row in worst_first({"single": single, "several": several})] == [
+        "several",
+        "single",
     ]
+    # Beyond what a p-value can say, chi2 per bin decides.
+    huge = {name: agreement(spectrum([data]), spectrum([10], [0])) for name, data in (("x", 9e3), ("y", 9e4))}
+    assert [row["name"] for row in worst_first(huge)] == ["y", "x"]
 
 
 def test_the_summary_compares_all_data_with_the_quoted_background(searched) -> None:
@@ -103,5 +111,5 @@ def test_the_summary_compares_all_data_with_the_quoted_background(searched) -> N
     expected = 5 * sum(part["weight"][part["split"] == 3].sum() for part in background)
     assert met["data"] == len(searched.events["data"]["met"])
     assert met["expected"] == pytest.approx(expected)
-    per_bin = [row["chi2_per_bin"] for row in found["cells"]]
-    assert per_bin == sorted(per_bin, reverse=True)
+    p_values = [row["p_value"] for row in found["cells"]]
+    assert p_values == sorted(p_values)

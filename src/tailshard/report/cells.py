@@ -16,10 +16,11 @@ from .distributions import Component, distribution
 from .figures import corner, quantity_name
 from .findings import Findings
 from .spectra import folded, total
-from .wording import fixed, listed, measured, number, observed, probability
+from .wording import fixed, listed, measured, number, observed, percent, probability
 
 WORST_SHOWN = 20
 _STRONGEST = 3
+_COMMON = 0.01  # share of the background that has a cell, for its correlations to be worth naming
 _KINDS: Mapping[str, str] = {
     "MET": "missing transverse momentum",
     "mT": "transverse masses",
@@ -136,13 +137,17 @@ def correlation_picture(findings: Findings) -> Picture | Note:
     figure = grids.correlation(
         values, names, blocks, title="Background", corner=corner(findings).removeprefix("Simulation, ")
     )
-    words = listed([f"{a} and {b} {number(value, 2)}" for a, b, value in _strongest(values, names)])
+    background = [cells.channels.index(name) for name in findings.pipeline.channels_of("background")]
+    events = cells.values[background].sum(axis=(0, 2))[order]
+    common = events >= _COMMON * events.max()
+    strongest = _strongest(values[np.ix_(common, common)], [names[place] for place in np.flatnonzero(common)])
+    words = listed([f"{a} and {b} {number(value, 2)}" for a, b, value in strongest])
     return picture(
         figure,
         f"Correlations of {len(names)} cells of the background. Strongest: {words}.",
         f"Linear correlations of the {len(names)} cells that vary, over the weighted background, by kind of "
         f"cell: {listed([f'{block.name} ({_KINDS[block.name]})' for block in blocks])}; within a kind row by "
-        f"row of the matrix. Strongest between different cells: {words}.",
+        f"row of the matrix. Strongest between cells that {percent(_COMMON)} of the background has: {words}.",
     )
 
 

@@ -63,7 +63,7 @@ def correlation(
         axes.set_yticks(range(len(names)), names, fontsize=size)
     else:
         # A block of a few cells has no room for its name beside those of its neighbours.
-        shown = [block for block in blocks if block.stop - block.start > 0.02 * len(names)]
+        shown = [block for block in blocks if block.stop - block.start > 0.035 * len(names)]
         middles = [(block.start + block.stop - 1) / 2 for block in shown]
         axes.set_xticks(middles, [block.name for block in shown])
         axes.set_yticks(middles, [block.name for block in shown])

@@ -164,7 +164,7 @@ def _added(cells: Cells, cell: int, channels: Iterable[str]) -> Spectrum:
 
 
 def worst_first(found: Mapping[str, Agreement | None]) -> list[dict[str, Any]]:
-    """List what could be compared by falling chi2 per bin, equals in the order given."""
+    """List what could be compared by rising p-value, and by chi2 per bin where that underflows."""
     known = {name: its for name, its in found.items() if its is not None}
-    order = sorted(known, key=lambda name: -known[name].chi2_per_bin)
+    order = sorted(known, key=lambda name: (known[name].p_value, -known[name].chi2_per_bin))
     return [{"name": name, **known[name]._asdict()} for name in order]
