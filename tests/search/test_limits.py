@@ -114,6 +114,9 @@ def test_the_network_stands_beside_met_and_m_eff(limited, searched) -> None:
     for score, its in limits["resonance"].items():
         assert its["why_not"] is None
         assert its["observed"] > 0
+        name = "resonance" if score == "error" else f"resonance-{score}"
+        parameters = workspaces[f"{name}.json"]["measurements"][0]["config"]["parameters"]
+        assert parameters[0]["bounds"][0][1] > max(its["observed"], its["expected"][4])
         values = searched.events["data"][score]
         values = np.log10(values) if score == "error" else values
         assert its["data"].sum() == np.count_nonzero(values >= its["edges"][0])

@@ -74,7 +74,7 @@ def bump_picture(findings: Findings) -> Picture:
     where = (
         "" if window is None else f" The window from {number(window[0])} to {number(window[1])} is shaded."
     )
-    caption = f"Scan of {what}.{where}"
+    caption = f"Scan of {what}.{where} The first and last bins include what lies outside; the scan does not."
     return picture(figure, f"Stacked histogram of {what}, with data as points.{where}", caption)
 
 

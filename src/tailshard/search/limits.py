@@ -59,7 +59,8 @@ def find_limits(
             if not isinstance(tail, str):
                 tails[signal, score] = tail
                 name = signal if score == ERROR else f"{signal}-{score}"
-                spaces[f"{name}.json"] = workspace(tail, score, signal, pipeline.limits)
+                reach = _REACHES[0] * max(1.0, rough_limit(tail, pipeline.limits))
+                spaces[f"{name}.json"] = workspace(tail, score, signal, pipeline.limits, reach=reach)
     futures = {
         (signal, score): client.submit(upper_limits, tail, score, signal, pipeline.limits, pure=False)
         for (signal, score), tail in tails.items()
@@ -111,8 +112,7 @@ def upper_limits(tail: Tail, name: str, signal: str, limits: Limits) -> dict[str
     unit = rough_limit(tail, limits)
     problem = ""
     for reach in _REACHES:
-        content = workspace(tail, name, signal, limits, unit)
-        content["measurements"][0]["config"]["parameters"][0]["bounds"] = [[0.0, reach]]
+        content = workspace(tail, name, signal, limits, unit, reach)
         try:
             # Fits walk through places where logarithms are not defined; what they end with is checked below.
             with np.errstate(all="ignore"):

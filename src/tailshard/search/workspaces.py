@@ -17,7 +17,9 @@ STRENGTH = "mu"
 MEASUREMENT = "search"
 
 
-def workspace(tail: Tail, name: str, signal: str, limits: Limits, factor: float = 1.0) -> dict[str, Any]:
+def workspace(
+    tail: Tail, name: str, signal: str, limits: Limits, factor: float = 1.0, reach: float = 10.0
+) -> dict[str, Any]:
     """Write down the model of one tail.
 
     Parameters
@@ -30,6 +32,8 @@ def workspace(tail: Tail, name: str, signal: str, limits: Limits, factor: float 
         Uncertainties.
     factor
         Of the signal: ``mu`` counts in units of it.
+    reach
+        Largest ``mu`` that a fit may try.
     """
     lumi = limits.luminosity_uncertainty
     common = [{"name": "lumi", "type": "lumi", "data": None}] if lumi else []
@@ -50,7 +54,7 @@ def workspace(tail: Tail, name: str, signal: str, limits: Limits, factor: float 
             modifiers.append({"name": f"normalisation_{channel}", "type": "normsys", "data": size})
         samples.append({"name": channel, "data": counts.values.tolist(), "modifiers": modifiers})
     observed = tail.background.values if tail.data is None else tail.data
-    parameters: list[dict[str, Any]] = [{"name": STRENGTH, "inits": [1.0], "bounds": [[0.0, 10.0]]}]
+    parameters: list[dict[str, Any]] = [{"name": STRENGTH, "inits": [1.0], "bounds": [[0.0, reach]]}]
     if lumi:
         near = [max(0.0, 1 - 5 * lumi), 1 + 5 * lumi]
         parameters.append(
