@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 STOREYS = (
     ("errors", "progress", "registry", "parts", "chains", "fingerprint", "__init__"),
     ("data_taking", "correction"),
-    ("learning", "cuts"),
+    ("learning", "cuts", "inference"),
     ("tuning",),
     ("config",),
     ("pipeline_files", "terminal", "ledger", "launch", "toys"),

@@ -168,7 +168,7 @@ def train(result: Json) -> None:
 
 @_verb(*COMMON, FORCE)
 def score(result: Json) -> None:
-    """Write the reconstruction error of every event."""
+    """Write the error of every event, and other scores."""
     _show_stages(result)
 
 

@@ -37,7 +37,19 @@ _MODULES = {
 Parts = Mapping[str, Any]
 """Key of an output, by part: JSON values."""
 
-_PACKAGES = ("numpy", "awkward", "uproot", "coffea", "dask", "dask-awkward", "zarr", "torch", "ray", "hist")
+_PACKAGES = (
+    "numpy",
+    "awkward",
+    "uproot",
+    "coffea",
+    "dask",
+    "dask-awkward",
+    "zarr",
+    "torch",
+    "ray",
+    "hist",
+    "pyhf",
+)
 
 
 def code_of(stage: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
       ledger.json     what exists and what made it
       store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
       model/          model.pt, metrics.jsonl; seed_1/ ...        train
-      results/        histograms, regions, summary, candidates    histogram
+      results/        histograms, cells, summary, candidates ...  histogram
       report/         index.html, histograms.root                 report
 """
 
@@ -145,12 +145,18 @@ class Search:
             "train": (self.model, files_of(self.pipeline.training)),
             "score": (self.store, ()),
             "histogram": (
-                self.results,  # no candidates without data
-                ("histograms.json", "regions.json", "candidates.parquet", "candidates.csv", "summary.json"),
+                self.results,
+                (
+                    *("histograms.json", "regions.json", "cells.npz", "summary.json"),
+                    *("candidates.parquet", "candidates.csv", "workspaces/*.json"),  # where there are any
+                ),
             ),
-            "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
+            "report": (
+                self.report_page.parent,
+                ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html"),
+            ),
         }[stage]
-        return [folder / name for name in names if (folder / name).exists()]
+        return [path for name in names for path in sorted(folder.glob(name))]
 
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""
@@ -205,8 +211,7 @@ class Search:
                     "scores": self.ledger.entries["score"].key,
                     "quarantine": self.ledger.entries["ingest"].result["quarantine"],
                     "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
-                    "regions": pipeline.regions.model_dump(mode="json"),
-                    "histograms": pipeline.histograms.model_dump(mode="json"),
+                    **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
                     "training_channels": pipeline.training_channels,
                     "candidate_fraction": pipeline.report.candidate_fraction,
                     "maximum_candidates": pipeline.report.maximum_candidates,

@@ -48,7 +48,7 @@ def train(pipeline: Path | str, *, force: bool = False, **options: Unpack[Option
 
 @takes_options
 def score(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
-    """Write the reconstruction error of every event."""
+    """Write the error of every event, and other scores."""
     return _stage("score", pipeline, force, options)
 
 

@@ -1,11 +1,14 @@
 """Errors and weights become histograms, regions and numbers: the histogram stage.
 
-Two passes over the one-dimensional columns of the store, one Dask task for each slot in each::
+Two passes over the one-dimensional columns of the store and one over its matrices, one Dask task for each
+slot in each::
 
     error, MET, m_eff ──> fine spectra ──> regions (background's validation events alone)
                                │              │
                                v              v
             candidates    all observables, by region ──> summary
+                                                            ^
+    matrices ──> every cell, correlations, errors by kind ──┘
 
 Of an ensemble, two more passes do the same with the errors by each of its networks (`ensemble`).
 
@@ -31,6 +34,8 @@ from ..progress import Progress, silent
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import SCORE_PREFIX, SPLITS, columns
 from ..store.read import open_channel
+from .agreement import data_and_simulation
+from .bump import find_bump, require_hunter
 from .candidates import (
     add_candidates,
     lower_bound,
@@ -38,6 +43,7 @@ from .candidates import (
     slot_candidates,
     write_candidates,
 )
+from .cells import sum_cells, write_cells
 from .ensemble import Found, add_members, fill_members, summarise_members
 from .filling import (
     ERROR,
@@ -54,6 +60,7 @@ from .filling import (
     observable_axes,
     spectrum_axes,
 )
+from .limits import find_limits, write_workspaces
 from .quoting import Quote, spectrum
 from .reduction import reduce_slots
 from .regions import Region, define_regions
@@ -88,7 +95,7 @@ class HistogramResult:
 def histogram(
     pipeline: Pipeline, store: Path, out: Path, client: "Client", progress: Progress = silent
 ) -> HistogramResult:
-    """Reduce a scored store to ``histograms.json``, ``regions.json``, ``summary.json`` and the candidates.
+    """Reduce a scored store to histograms, regions, cells, candidates and ``summary.json``.
 
     Parameters
     ----------
@@ -107,11 +114,14 @@ def histogram(
     ------
     StoreError
         The store has not been scored.
+    ConfigError
+        A scan is asked for that cannot be done.
     ProcessingError
         An event has no finite error or weight, or the background is too small for a region.
     ClusterError
         Workers died too often.
     """
+    require_hunter(pipeline)
     catalog = read_catalog(store)
     model = scored_with(store, catalog)
     quantities = read_quantities(store, catalog)
@@ -130,17 +140,25 @@ def histogram(
     table = _candidates(pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities))
     observables = reduced("filling histograms", observable_axes(pipeline.histograms, quantities), regions)
     filled = {**observables, **spectra}
+    cells = sum_cells(pipeline, store, catalog, client, progress)
 
     provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
     data_events = sum(catalog.rows(channel) for channel in pipeline.channels_of("data"))
     found = candidate_facts(table, pipeline.report.candidate_fraction, data_events)
     ensemble = _ensemble(pipeline, catalog, store, client, progress)
     summary = summarise(pipeline, catalog, filled, regions, found, provenance, ensemble)
+    limits, workspaces = find_limits(pipeline, filled, client, progress)
+    for signal, its in summary["signals"].items():
+        its["limits"] = finite_or_none(limits.get(signal, {}))
+    summary["bump"] = finite_or_none(find_bump(pipeline, filled))
+    summary["agreement"] = finite_or_none(data_and_simulation(pipeline, filled, cells))
     drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
     out.mkdir(parents=True, exist_ok=True)
     write_histograms(out / "histograms.json", drawn)
     write_json(out / "regions.json", {"split": "validation", "regions": [vars(region) for region in regions]})
     write_candidates(table, out)
+    write_cells(out, cells)
+    write_workspaces(out, workspaces)
     write_json(out / "summary.json", summary)
     return HistogramResult(
         tuple(drawn), tuple(region.name for region in regions), 0 if table is None else table.num_rows
@@ -234,7 +252,11 @@ def _candidates(
     # Data has unit weights: its sums of weights are numbers of events.
     events = spectrum(error_spectrum, dict.fromkeys(channels, Quote(SPLITS, 1.0))).values
     threshold = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
-    function = partial(slot_candidates, threshold, count, quantities, store, catalog.geometry)
+    function = partial(
+        slot_candidates,
+        *(threshold, count, quantities, store, catalog.geometry),
+        blocks="blocks" in pipeline.score.kinds,
+    )
     calls = {"data": [(slot,) for channel in channels for slot in catalog.slots_of(channel)]}
     add = partial(add_candidates, count=count)
     return reduce_slots(client, "collecting candidates", function, calls, add, progress)["data"]
