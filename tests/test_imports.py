@@ -15,7 +15,7 @@ STOREYS = (
     ("data_taking", "correction"),
     ("learning", "cuts"),
     ("config",),
-    ("pipeline_files", "terminal", "ledger", "launch", "toys"),
+    ("stages", "pipeline_files", "terminal", "ledger", "launch", "toys"),
     ("events",),
     ("features",),
     ("ntuples",),
@@ -27,7 +27,7 @@ STOREYS = (
     ("ingest",),
     ("extrapolation",),
     ("pipeline",),
-    ("options",),
+    ("options", "updating"),
     ("verbs", "show"),
     ("cli",),
 )

@@ -189,6 +189,38 @@ def run(result: Json) -> None:
     _show_stages(result)
 
 
+def _lines(_context: click.Context, _parameter: click.Parameter, file: Any) -> list[str] | None:
+    return None if file is None else [line.strip() for line in file if line.strip()]
+
+
+@_verb(
+    *COMMON,
+    click.option(
+        "--files",
+        type=click.File(),
+        callback=_lines,
+        help="Look only at the files that this file lists, one path or URL a line; - is standard input.",
+    ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="SECONDS",
+        help="Wait for another tailshard that works on the same search.  [default: refuse at once]",
+    ),
+)
+def update(result: Json) -> None:
+    """Take in files that have arrived, changed or gone.
+
+    Reads and scores only what is new, with the model in force; trains again where the pipeline's 'update'
+    says so.
+    """
+    show.update(result)
+    _show_quarantine(result["stages"]["ingest"].get("quarantine", []), "not read")
+    _show_warnings(result["stages"]["ingest"].get("warnings", []))
+    click.echo(f"Open the report: {result['report']}")
+
+
 @_verb(*COMMON, *ELSEWHERE)
 def plan(result: Json) -> None:
     """Show files, slots, bytes and memory, and run nothing.
@@ -217,7 +249,7 @@ def status(result: Json) -> None:
         f"Outputs in {result['workdir']}",
         ("stage", "state", "made", "why"),
         [
-            (row["stage"], row["state"], row["made"] or "", _shortened(row["reasons"]))
+            (row["stage"], row["state"], row["made"] or "", show.shortened(row["reasons"]))
             for row in result["stages"]
         ],
     )
@@ -302,11 +334,6 @@ def _show_stages(result: Json) -> None:
     _show_warnings(stages.get("ingest", {}).get("warnings", []))
     if "report" in stages:
         click.echo(f"Open the report: {stages['report']['page']}")
-
-
-def _shortened(reasons: list[str], most: int = 3) -> str:
-    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
-    return "; ".join([*reasons[:most], *more])
 
 
 def _show_warnings(sentences: list[str]) -> None:

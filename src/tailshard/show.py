@@ -9,6 +9,12 @@ from .terminal import print_table
 Json = dict[str, Any]
 
 
+def shortened(reasons: list[str], most: int = 3) -> str:
+    """Join the first of some reasons, and say how many more there are."""
+    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
+    return "; ".join([*reasons[:most], *more])
+
+
 def extrapolation(its: Json) -> None:
     """Show expected times on other machines."""
     machines, stages = its["machines"], its["stages"]
@@ -129,3 +135,22 @@ def verification(result: Json) -> None:
 def _of_fault(fault: Json) -> tuple[object, ...]:
     slot = "" if fault["slot"] is None else fault["slot"]
     return fault["channel"], slot, fault["array"], fault["reason"]
+
+
+def update(its: Json) -> None:
+    """Show what an update did, and why."""
+    files = its["files"]
+    counts = ", ".join(f"{len(files[what])} {what}" for what in ("added", "changed", "gone"))
+    click.echo(f"files: {counts}")
+    for url, why in files["left"].items():
+        click.secho(f"left for the next time: {url}: {why}", fg="yellow")
+    if not its["did"]:
+        click.echo("nothing to do")
+        return
+    partitions, histograms, model = its["partitions"], its["histograms"], its["model"]
+    click.echo(
+        f"partitions: {partitions['read']} read, {partitions['kept']} kept, {partitions['freed']} removed"
+    )
+    click.echo(f"model: {model['why']}")
+    click.echo(f"slots: {its['scored']} scored")
+    click.echo(f"histograms: of {histograms['filled']} slots added, of {histograms['kept']} kept")

@@ -18,9 +18,10 @@ from .errors import InputError, StoreError
 from .launch import ClusterProfile, dask_client, load_profile
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
-from .pipeline import Search, StageOutcome
+from .pipeline import Search
 from .pipeline_files import shipped
 from .progress import Progress, silent
+from .stages import StageOutcome, StageState
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -68,6 +69,24 @@ def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options
     """Make whatever is missing or stale, from ntuples to report."""
     search = open_search(pipeline, strict=strict, **options)
     return _told(search, search.perform_all())
+
+
+@takes_options
+def update(
+    pipeline: Path | str,
+    *,
+    files: Sequence[str] | None = None,
+    wait: float = 0.0,
+    **options: Unpack[Options],
+) -> Json:
+    """Take in files that have arrived, changed or gone, with the model in force unless it must be trained.
+
+    `files` are paths and URLs to look at; all that the pipeline names where left out. `wait` is how many
+    seconds to wait for another process that works on the same search. docs/updates.md says the rest.
+    """
+    from .updating import update
+
+    return update(open_search(pipeline, **options), files, wait)
 
 
 @takes_options
@@ -123,13 +142,14 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what exists, what is stale, and why."""
     search = open_search(pipeline, **options)
     states = search.states()
+    kept = _kept_model(search, states[1])
     return {
         "workdir": str(search.workdir),
         "stages": [
             {
                 "stage": state.stage,
-                "state": "current" if state.current else "stale" if state.exists else "missing",
-                "reasons": list(state.reasons),
+                "state": "kept" if kept and state.stage == "train" else state.word,
+                "reasons": kept if state.stage == "train" and kept else list(state.reasons),
                 "made": (state.made or {}).get("time"),
             }
             for state in states
@@ -137,6 +157,18 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
         "quarantine": (states[0].result or {}).get("quarantine", []),
         "warnings": (states[0].result or {}).get("warnings", []),
     }
+
+
+def _kept_model(search: Search, state: StageState) -> list[str]:
+    """Say why a model is in force that has not learned from everything that is there."""
+    kept = search.ledger.kept
+    if kept is None or not state.current:
+        return []
+    if not search.ledger.keeps(search.snapshot(search.pipeline.training_channels)):
+        return []
+    why = kept["why"] or "an update has not ended"
+    of = f"{kept['trained_on']:,} events of {kept['training_events']:,}"
+    return [f"model in force, trained on {of}; kept because {why} ('tailshard run' would train)"]
 
 
 @takes_options

@@ -16,6 +16,7 @@ from ..errors import StoreError, WorkdirError
 from ..features.rmm import row_names
 from ..search.filling import Histogram
 from ..search.histogram import read_histograms
+from ..search.history import read_history
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import OBJECT_TYPES
 from ..store.read import read_rows, statistics
@@ -64,6 +65,8 @@ class Findings:
     """Channel -> weighted mean matrix; channels without events are left out."""
     rows: Sequence[str]
     """Names of the rows of a matrix."""
+    history: Sequence[dict[str, Any]] = ()
+    """Lines that updates have left, as `search.history` documents them."""
 
     @property
     def title(self) -> str:
@@ -124,6 +127,7 @@ def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -
         [_read_matrix(store, catalog, row) for row in shown],
         means,
         row_names(pipeline.features.multiplicities),
+        read_history(results),
     )
 
 

@@ -10,6 +10,7 @@ from ..search.filling import ERROR
 from . import curves, figures, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .findings import Findings
+from .updates import updates
 from .wording import candidates_in_words
 
 _NO_DATA = "There is no data in this pipeline"
@@ -31,6 +32,7 @@ def sections(
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,
+        "Updates": updates,
         "Quarantine": _quarantine,
         "Provenance": lambda findings: _provenance(findings, provenance),
     }

@@ -24,13 +24,14 @@ import uhi.io.json
 
 from ..config import Pipeline, content_hash
 from ..errors import WorkdirError
-from ..ledger import write_atomically
+from ..ledger import code_of, write_atomically
 from ..progress import Progress, silent
-from ..store.catalog import Catalog, read_catalog
+from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, SPLITS, columns
 from ..store.read import open_channel
 from .candidates import (
     add_candidates,
+    coarsened,
     lower_bound,
     number_of_candidates,
     slot_candidates,
@@ -51,6 +52,7 @@ from .filling import (
     observable_axes,
     spectrum_axes,
 )
+from .partials import Leaf, Partials, keep_filled, keep_tables
 from .quoting import Quote, spectrum
 from .reduction import reduce_slots
 from .regions import Region, define_regions
@@ -72,6 +74,10 @@ class HistogramResult:
     """Names of the signal regions, the inclusive one first."""
     candidates: int
     """Rows of the table of candidates; 0 without data."""
+    filled: int = 0
+    """Slots whose events were read for the histograms of the regions."""
+    kept: int = 0
+    """Slots whose histograms were there already."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -79,11 +85,17 @@ class HistogramResult:
             "histograms": list(self.histograms),
             "regions": list(self.regions),
             "candidates": self.candidates,
+            "slots": {"filled": self.filled, "kept": self.kept},
         }
 
 
 def histogram(
-    pipeline: Pipeline, store: Path, out: Path, client: "Client", progress: Progress = silent
+    pipeline: Pipeline,
+    store: Path,
+    out: Path,
+    client: "Client",
+    progress: Progress = silent,
+    kept: Path | None = None,
 ) -> HistogramResult:
     """Reduce a scored store to ``histograms.json``, ``regions.json``, ``summary.json`` and the candidates.
 
@@ -99,6 +111,8 @@ def histogram(
         Dask workers that see the store under the same path.
     progress
         Told the number of slots that are done.
+    kept
+        Folder that keeps what was made of each slot for the next time; None keeps nothing.
 
     Raises
     ------
@@ -113,20 +127,20 @@ def histogram(
     model = scored_with(store, catalog)
     quantities = read_quantities(store, catalog)
 
-    def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None) -> Filled:
-        calls = {
-            channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)]
-            for channel in pipeline.channels
-        }
-        function = partial(fill_slot, axes, regions, store, catalog.geometry)
-        parts = reduce_slots(client, what, function, calls, add_filled, progress)
+    channels = {channel: catalog.slots_of(channel) for channel in pipeline.channels}
+
+    def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None, partials: Kept) -> Filled:
+        parts = fill(what, pipeline, store, catalog, channels, axes, regions, client, progress, partials)
         return join_channels(parts, empty(axes, regions, list(pipeline.channels)))
 
-    spectra = reduced("summing errors", spectrum_axes(quantities), None)
+    partials = keep_filled(kept, "observables")
+    spectra = reduced("summing errors", spectrum_axes(quantities), None, keep_filled(kept, "spectra"))
     regions = find_regions(pipeline, spectra[fine(ERROR)])
-    table = _candidates(pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities))
-    observables = reduced("filling histograms", observable_axes(pipeline.histograms, quantities), regions)
-    filled = {**observables, **spectra}
+    table = _candidates(
+        pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities), kept
+    )
+    axes = observable_axes(pipeline.histograms, quantities)
+    filled = {**reduced("filling histograms", axes, regions, partials), **spectra}
 
     provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
     data_events = sum(catalog.rows(channel) for channel in pipeline.channels_of("data"))
@@ -139,8 +153,61 @@ def histogram(
     write_candidates(table, out)
     write_json(out / "summary.json", summary)
     return HistogramResult(
-        tuple(drawn), tuple(region.name for region in regions), 0 if table is None else table.num_rows
+        tuple(drawn),
+        tuple(region.name for region in regions),
+        0 if table is None else table.num_rows,
+        partials.made if partials else len(catalog.slots),
+        partials.kept if partials else 0,
     )
+
+
+Kept = Partials[Filled] | None
+
+
+def fill(
+    what: str,
+    pipeline: Pipeline,
+    store: Path,
+    catalog: Catalog,
+    slots: Mapping[str, Sequence[Slot]],
+    axes: Axes,
+    regions: tuple[Region, ...] | None,
+    client: "Client",
+    progress: Progress,
+    partials: Kept,
+    tidy: bool = True,
+) -> dict[str, Filled]:
+    """Fill the histograms of some slots, each set of them (by any name) added up by itself.
+
+    `what`, `client`, `progress`, `partials` and `tidy` are those of `reduce_slots`.
+    """
+    meaning = {
+        "axes": {name: repr(axis) for name, axis in axes.items()},
+        "regions": None if regions is None else [repr(region) for region in regions],
+    }
+    leaves = leaves_of(pipeline, store, catalog, slots, meaning)
+    calls = {name: [(slot, catalog.scale(slot)) for slot in its] for name, its in slots.items()}
+    function = partial(fill_slot, axes, regions, store, catalog.geometry)
+    return reduce_slots(client, what, function, calls, add_filled, progress, partials, leaves, tidy)
+
+
+def leaves_of(
+    pipeline: Pipeline,
+    store: Path,
+    catalog: Catalog,
+    slots: Mapping[str, Sequence[Slot]],
+    meaning: Any,
+) -> dict[str, list[Leaf]]:
+    """Give what results of slots are kept by: the slots' rows and errors, the code, and `meaning`."""
+    errors = [scored_with(store, catalog), pipeline.score, code_of("score")]
+    common = content_hash(meaning, errors, code_of("histogram"))
+    return {
+        name: [
+            Leaf(slot.index, content_hash(common, slot.channel, slot.key, slot.url, catalog.scale(slot)))
+            for slot in its
+        ]
+        for name, its in slots.items()
+    }
 
 
 def read_quantities(store: Path, catalog: Catalog) -> dict[str, str]:
@@ -185,6 +252,7 @@ def _candidates(
     progress: Progress,
     error_spectrum: Histogram,
     quantities: Sequence[str],
+    kept: Path | None,
 ) -> "pa.Table | None":
     channels = pipeline.channels_of("data")
     count = number_of_candidates(
@@ -196,11 +264,23 @@ def _candidates(
         return None
     # Data has unit weights: its sums of weights are numbers of events.
     events = spectrum(error_spectrum, dict.fromkeys(channels, Quote(SPLITS, 1.0))).values
-    threshold = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
-    function = partial(slot_candidates, threshold, count, quantities, store, catalog.geometry)
-    calls = {"data": [(slot,) for channel in channels for slot in catalog.slots_of(channel)]}
-    add = partial(add_candidates, count=count)
-    return reduce_slots(client, "collecting candidates", function, calls, add, progress)["data"]
+    lowest = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
+    # Coarse, and with as many rows as may ever be asked for, so that what is kept of a slot stays good
+    # while data arrives.
+    threshold, most = coarsened(lowest), pipeline.report.maximum_candidates
+    slots = {channel: catalog.slots_of(channel) for channel in channels}
+    function = partial(slot_candidates, threshold, most, quantities, store, catalog.geometry)
+    tables = reduce_slots(
+        client,
+        "collecting candidates",
+        function,
+        {channel: [(slot,) for slot in its] for channel, its in slots.items()},
+        partial(add_candidates, count=most),
+        progress,
+        keep_tables(kept, "candidates"),
+        leaves_of(pipeline, store, catalog, slots, ["candidates", threshold, most, list(quantities)]),
+    )
+    return add_candidates(list(tables.values()), count)
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -34,6 +34,7 @@ from ..registry import source_of
 from ..store.catalog import Catalog, read_catalog
 from ..store.read import statistics
 from .checkpoint import TrainingState, save_model
+from .in_force import initial_weights
 from .loop import Task, background_of, train_rank
 from .metrics import Journal, read_metrics, write_metrics
 from .objective import cell_weights
@@ -75,6 +76,7 @@ def train(
     progress: Progress = silent,
     address: str | None = None,
     in_process: bool = False,
+    initial: Path | None = None,
 ) -> TrainingResult:
     """Train the pipeline's network on the training events of its training channels.
 
@@ -95,6 +97,8 @@ def train(
         Of a running Ray cluster; None starts a private one on this machine and stops it afterwards.
     in_process
         Train with one rank in this process and without a cluster; cannot be continued when interrupted.
+    initial
+        A model to begin with, if it fits; scaling follows from the events, as ever.
 
     Raises
     ------
@@ -110,8 +114,9 @@ def train(
     started = time.perf_counter()
     store, out = Path(store).resolve(), Path(out).resolve()
     catalog = read_catalog(store)
-    task = _task(pipeline, store, catalog)
-    run = out / "ray" / _identity(pipeline, catalog)
+    weights = initial_weights(pipeline, catalog, initial, progress)
+    task = replace(_task(pipeline, store, catalog), initial=weights)
+    run = out / "ray" / _identity(pipeline, catalog, initial if weights is not None else None)
     _prepare(out, run, progress)
     if in_process:
         _train_here(task, out, progress)
@@ -154,8 +159,10 @@ def _task(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
     return Task(store, channels, counts, pipeline.model, pipeline.training, scaler, weights)
 
 
-def _identity(pipeline: Pipeline, catalog: Catalog) -> str:
+def _identity(pipeline: Pipeline, catalog: Catalog, initial: Path | None) -> str:
+    begins_with = [] if initial is None else [hashlib.sha256(initial.read_bytes()).hexdigest()]
     return content_hash(
+        *begins_with,
         pipeline.model,
         source_of(pipeline.model.name),
         pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
