@@ -8,7 +8,18 @@ import pytest
 from tailshard import verbs
 from tailshard.errors import WorkdirError
 
-OF_A_PIPELINE = ("ingest", "train", "score", "histogram", "report", "run", "plan", "status", "validate")
+OF_A_PIPELINE = (
+    "ingest",
+    "train",
+    "score",
+    "histogram",
+    "report",
+    "run",
+    "update",
+    "plan",
+    "status",
+    "validate",
+)
 
 
 @pytest.mark.parametrize("name", OF_A_PIPELINE)

@@ -147,8 +147,9 @@ def _named(
     for url in sorted(wanted | set(memory)):
         owners = [name for name, its in patterns.items() if any(fileset.fits(url, each) for each in its)]
         if not owners and url in wanted:
+            known = ", ".join(each for its in patterns.values() for each in its)
             raise InputError(
-                f"{url} fits no files of this pipeline ({', '.join(each for its in patterns.values() for each in its)}); "
+                f"{url} fits no files of this pipeline ({known}); "
                 "name files that it searches, by their whole path or URL"
             )
         for name in owners:

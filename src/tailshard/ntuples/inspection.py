@@ -102,7 +102,7 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
     with uproot.reading.ReadOnlyFile(url) as file:
         if size is not None and size < file.fEND:
             raise _CutShortError(size, file.fEND)
-        directory = _directory(file)
+        directory = _directory(file, tree)
         pattern, tree = tree, _named(tree, directory)
         if tree not in directory:
             raise InputError(f"has no tree '{tree}'; it holds {_listed(directory.keys(cycle=False))}")
@@ -119,14 +119,14 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
         return FileInfo(url, size, str(file.uuid), entries, tree_bytes, content, name)
 
 
-def _directory(file: uproot.reading.ReadOnlyFile) -> uproot.ReadOnlyDirectory:
+def _directory(file: uproot.reading.ReadOnlyFile, tree: str) -> uproot.ReadOnlyDirectory:
     """Read the list of what a file holds, which is written when the file is closed."""
     try:
         directory = file.root_directory
     except (uproot.DeserializationError, ValueError, struct.error) as error:
         raise _UnfinishedError(f"has no readable list of what it holds ({type(error).__name__})") from error
     if not directory.keys(recursive=False):
-        raise _UnfinishedError("holds nothing")
+        raise _UnfinishedError(f"has no tree '{tree}'; it holds nothing")
     return directory
 
 

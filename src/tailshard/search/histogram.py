@@ -203,7 +203,7 @@ def leaves_of(
     common = content_hash(meaning, errors, code_of("histogram"))
     return {
         name: [
-            Leaf(slot.index, content_hash(common, slot.channel, slot.key, slot.url, catalog.scale(slot)))
+            Leaf(slot.index, content_hash(common, slot.channel, slot.key, catalog.scale(slot)))
             for slot in its
         ]
         for name, its in slots.items()
@@ -268,6 +268,7 @@ def _candidates(
     # Coarse, and with as many rows as may ever be asked for, so that what is kept of a slot stays good
     # while data arrives.
     threshold, most = coarsened(lowest), pipeline.report.maximum_candidates
+    meaning = ["candidates", threshold, most, list(quantities)]
     slots = {channel: catalog.slots_of(channel) for channel in channels}
     function = partial(slot_candidates, threshold, most, quantities, store, catalog.geometry)
     tables = reduce_slots(
@@ -278,7 +279,13 @@ def _candidates(
         partial(add_candidates, count=most),
         progress,
         keep_tables(kept, "candidates"),
-        leaves_of(pipeline, store, catalog, slots, ["candidates", threshold, most, list(quantities)]),
+        {
+            channel: [  # the table names files, too
+                leaf._replace(key=content_hash(leaf.key, slot.url))
+                for leaf, slot in zip(its, slots[channel], strict=True)
+            ]
+            for channel, its in leaves_of(pipeline, store, catalog, slots, meaning).items()
+        },
     )
     return add_candidates(list(tables.values()), count)
 
