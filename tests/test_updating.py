@@ -50,25 +50,30 @@ training: {epochs: 1, batch_size: 256, workers: 1, use_gpu: false}
 update: {settle: 0}
 """
 FILES = 11
+LATE = ("zjets_9.root", "data_9.root")  # the last in the order of the names
 PROFILE = ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
 WARM = "trained beginning with the network in force"
 
 
 class Place:
-    """A folder of ntuples, the same that is still to come, and a finished search of what is there."""
+    """A folder of ntuples, all that will ever be, and a search in a work directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files, self.late = folder / "files", folder / "late"
-        self.workdir = folder / "work"
+    def __init__(self, folder: Path, workdir: Path) -> None:
+        self.files, self.every = folder / "files", folder / "every"
+        self.workdir = workdir
         self.pipeline = folder / "arriving.yaml"
+
+    def only(self, *absent: str) -> None:
+        """Have every file but some, as they were when they were written."""
+        shutil.rmtree(self.files, ignore_errors=True)
+        shutil.copytree(self.every, self.files, ignore=shutil.ignore_patterns(*absent))
 
     def search(self, *overrides: str) -> Search:
         return Search(load(self.pipeline, overrides, str(self.files)), self.workdir, PROFILE)
 
     def arrive(self, *names: str) -> None:
         for name in names:
-            shutil.copy(self.late / name, self.files / name)
+            shutil.copy(self.every / name, self.files / name)
 
     def from_scratch(self, client: Client, search: Search, folder: Path) -> None:
         """Do everything again with the same model, keeping nothing."""
@@ -80,11 +85,10 @@ class Place:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Ten files of each sample, searched; the eleventh is still to come."""
-    place = Place(tmp_path_factory.mktemp("arriving"))
-    make_toys(place.late, events=6000, signal_events=100, files=FILES)
-    shutil.copytree(place.late, place.files)
-    for name in ("zjets_9.root", "data_9.root"):  # the last in the order of the names
-        (place.files / name).unlink()
+    folder = tmp_path_factory.mktemp("arriving")
+    place = Place(folder, folder / "work")
+    make_toys(place.every, events=6000, signal_events=100, files=FILES)
+    place.only(*LATE)
     place.pipeline.write_text(PIPELINE)
     search = place.search()
     search.perform("ingest")
@@ -101,12 +105,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def place(finished: Place, tmp_path: Path) -> Place:
-    """A copy to change."""
-    shutil.copytree(finished.folder, tmp_path / "copy")
-    copied = Place(tmp_path / "copy")
-    # The files lie elsewhere now: the search is told so before anything arrives.
-    assert update(copied.search())["partitions"]["read"] == 0
-    return copied
+    """The same files, and a copy of the search, to change."""
+    finished.only(*LATE)
+    shutil.copytree(finished.workdir, tmp_path / "work")
+    return Place(finished.files.parent, tmp_path / "work")
 
 
 def _files(folder: Path) -> list[str]:
@@ -145,7 +147,7 @@ def test_one_more_file_is_a_tenth_of_the_work_and_gives_what_a_search_from_scrat
     _same(search.store, tmp_path / "scratch" / "store")
     for name in ("histograms.json", "regions.json", "candidates.csv"):
         assert (search.results / name).read_text() == (tmp_path / "scratch" / "results" / name).read_text()
-    (line,) = read_history(search.results)[1:]
+    (line,) = read_history(search.results)
     assert line["files"] == 2 * FILES - 1
     assert "Updates" in search.report_page.read_text()
 
@@ -197,7 +199,7 @@ def test_new_background_is_scored_by_the_model_in_force_where_no_policy_says_oth
 
 
 def test_a_policy_trains_again_from_the_model_in_force_and_scores_everything(place: Place) -> None:
-    place.arrive("zjets_9.root", "data_9.root")
+    place.arrive(*LATE)
     did = update(place.search("update.new_events=0.05"))
     assert did["model"]["retrained"] is True
     assert did["model"]["why"].startswith(f"{WARM}: ")
@@ -260,10 +262,9 @@ def _until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 def test_an_update_that_is_killed_is_finished_by_the_next(
     place: Place, tailshard: Callable[..., subprocess.Popen[str]], tmp_path: Path, moment: str
 ) -> None:
-    undisturbed = Place(tmp_path / "undisturbed")
+    undisturbed = Place(place.files.parent, tmp_path / "undisturbed")
     shutil.copytree(place.workdir, undisturbed.workdir)
-    place.arrive("data_9.root", "zjets_9.root")
-    undisturbed.files, undisturbed.pipeline = place.files, place.pipeline
+    place.arrive(*LATE)
     catalog = (place.workdir / "store" / "catalog.json").read_bytes()
     data = place.workdir / "store" / "events.zarr" / "data"
     signs = {
@@ -308,7 +309,7 @@ def test_a_second_update_refuses_or_waits(
 
 
 def test_a_list_of_files_is_all_that_is_looked_at(place: Place) -> None:
-    place.arrive("data_9.root", "zjets_9.root")
+    place.arrive(*LATE)
     did = update(place.search(), [str(place.files / "data_9.root")])
     assert [Path(url).name for url in did["files"]["added"]] == ["data_9.root"]
     assert did["partitions"]["read"] == 1

@@ -157,9 +157,11 @@ def _read_network(path: Path) -> Network:
 
 
 def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any]) -> Matrix:
-    """Find a candidate's row by the file and entry that it came from."""
+    """Find a candidate's row by the entry that it came from, wherever the file of its slot lies now."""
     for slot in catalog.slots_of(candidate["channel"]):
-        here = slot.dataset == candidate["dataset"] and slot.url == candidate["file"]
+        here = (
+            slot.dataset == candidate["dataset"] and slot.index == candidate["row"] // catalog.geometry.slot
+        )
         if not (here and slot.start <= candidate["entry"] < slot.stop):
             continue
         first = catalog.geometry.first_row(slot.index)
