@@ -13,9 +13,8 @@ from tailshard.pipeline_files import shipped
 
 OF_A_PIPELINE = (
     *("ingest", "train", "score", "histogram", "report"),
-    *("run", "plan", "tune", "status", "validate"),
+    *("run", "update", "plan", "tune", "status", "validate"),
 )
-OF_A_PIPELINE = ("ingest", "train", "score", "histogram", "report", "run", "plan", "status", "validate")
 OF_A_TRAINED_SEARCH = ("stress", "blind")
 
 

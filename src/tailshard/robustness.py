@@ -9,8 +9,9 @@ from .errors import ConfigError, WorkdirError
 from .launch import dask_client
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
-from .pipeline import STAGES, Search
+from .pipeline import Search
 from .progress import Progress, silent
+from .stages import STAGES
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -178,7 +178,7 @@ def _enter(made: Search, catalog: Catalog, trained: Mapping[str, Any] | None) ->
     """Enter store and model into the new ledger, so that nothing of them is made again."""
     files = made._listing()
     result = IngestResult(catalog, 0, len(catalog.slots), 0).to_dict()
-    made.ledger.record("ingest", made._parts("ingest", files), result, made._outputs("ingest"))
+    made.ledger.record("ingest", made.parts("ingest", files), result, made._outputs("ingest"))
     if trained is not None:
         result = {**trained, "path": str(made.model / "model.pt")}
-        made.ledger.record("train", made._parts("train", files), result, made._outputs("train"))
+        made.ledger.record("train", made.parts("train", files), result, made._outputs("train"))

@@ -11,6 +11,7 @@ from . import cells, curves, figures, limits, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .ensemble import ensemble
 from .findings import Findings
+from .updates import updates
 from .wording import candidates_in_words, defined, percent, plural, probability
 
 _NO_DATA = "There is no data in this pipeline"
@@ -37,6 +38,7 @@ def sections(
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,
+        "Updates": updates,
         "Quarantine": _quarantine,
         "Provenance": lambda findings: _provenance(findings, provenance),
     }

@@ -17,10 +17,11 @@ from ..learning import Sampling
 from ..ledger import code_of, write_atomically
 from ..progress import Progress
 from ..store.catalog import Catalog
-from ..train.distributed import identity_of, train
+from ..train.distributed import train
 from ..train.members import model_hash
 from ..train.metrics import read_metrics
 from ..train.ray_session import ray_session
+from ..train.task import identity_of
 
 _NOTE = "trained.json"
 
