@@ -302,18 +302,11 @@ def test_an_ensemble_is_trained_seed_by_seed_and_scored_at_once(open_again: Open
     assert outcomes["train"].result["trained"] == [1, 2]
     assert "Over 2 seeds" in search.report_page.read_text().replace("\u202f", "")
     assert _stale(search) == []
-    # One seed more costs one training; the others stay.
-    search = open_again_in(search, "training.seeds=[1, 2, 5]")
-    assert _stale(search) == list(STAGES[1:])
-    assert search.perform("train").result["trained"] == [5]
-    search.perform_all()
-    assert list(json.loads((search.results / "summary.json").read_text())["ensemble"]["members"]) == [
-        *("1", "2", "5"),
-    ]
+    summary = json.loads((search.results / "summary.json").read_text())
+    assert list(summary["ensemble"]["members"]) == ["1", "2"]
+    assert _stale(open_again_in(search, "training.seeds=[1, 2, 5]")) == list(STAGES[1:])
     # Every file of a member counts.
-    (search.store / "events.zarr" / "zjets" / "score_seed_5" / "c" / "0").unlink()
+    (search.store / "events.zarr" / "zjets" / "score_seed_2" / "c" / "0").unlink()
     assert _stale(search)[0] == "score"
     (search.model / "seed_2" / "model.pt").unlink()
     assert _stale(search)[0] == "train"
-    assert search.perform("train").result["trained"] == [2]
-    assert _stale(search)[0] == "score"

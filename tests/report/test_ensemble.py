@@ -96,10 +96,10 @@ def test_every_region_has_a_spread_and_a_threshold_by_seed(with_seeds) -> None:
     tables = [block for block in ensemble(with_seeds) if block.kind == "table"]
     assert len(tables) == 3
     regions = [region["name"].replace("_", " ") for region in with_seeds.summary["regions"]]
-    assert [row[0] for row in tables[1].rows] == regions
+    assert [row[0] for row in tables[1].rows] == regions[1:]
     assert tables[2].header == ["Region", "seed 1", "seed 2", "seed 3"]
     assert [row[0] for row in tables[2].rows] == regions[1:]
-    assert any(re.search(r"\d ± \d", plain(row[1])) for row in tables[1].rows[1:])
+    assert any(re.search(r"\d ± \d", plain(row[1])) for row in tables[1].rows)
 
 
 def test_the_headline_says_how_far_the_seed_counts(with_seeds, findings) -> None:

@@ -83,6 +83,8 @@ def test_the_spread_is_that_of_the_members(summary) -> None:
     }
     targets = [row["background_efficiency"] for row in its["spread"]["signals"]["resonance"]["efficiencies"]]
     assert targets == [0.1, 0.01, 0.001, 0.0001]
+    everything = its["spread"]["regions"]["inclusive"]["signals"]["resonance"]
+    assert all(found["standard_deviation"] == 0 for found in everything.values())
     region = its["spread"]["regions"]["efficiency_0.1"]
     values = [
         next(each for each in member["regions"] if each["name"] == "efficiency_0.1")
@@ -115,6 +117,7 @@ def test_a_spread_counts_the_numbers_that_exist() -> None:
         "maximum": 3.0,
         "seeds": 2,
     }
+    assert spread([0.1 + 0.2, 0.3])["standard_deviation"] == 0  # rounding
     one = spread([5.0, None])
     assert (one["mean"], one["seeds"]) == (5.0, 1)
     assert np.isnan(one["standard_deviation"])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..search.comparison import BACKGROUND_EFFICIENCIES
+from ..search.regions import INCLUSIVE
 from . import plots
 from .blocks import Block, Note, Picture, Pictures, Table, Text, picture
 from .canvas import DASHED, lines
@@ -142,6 +143,7 @@ def in_regions(findings: Findings, signal: str) -> Table:
             *(_measured(spread["signals"][signal][quantity]) for quantity in _SIGNIFICANCES),
         ]
         for name, spread in its["spread"]["regions"].items()
+        if name != INCLUSIVE  # every event, whatever the network says
     ]
     header = ["Region", "Signal", "Background", "s/√b", "Asimov", "Asimov, background uncertain"]
     caption = f"{signal} in the regions: mean ± spread over {plural(len(its['seeds']), 'seed')}"

@@ -38,6 +38,8 @@ from .summary import describe_region
 
 _SIGNIFICANCES = ("value", "s_over_sqrt_b", "asimov", "asimov_with_background_uncertainty")
 
+_ROUNDING = 1e-12  # of numbers, relative to their mean
+
 
 class Found(NamedTuple):
     """What the errors by one network were reduced to."""
@@ -108,7 +110,10 @@ def spread(values: Sequence[ArrayLike | None]) -> dict[str, Any]:
         return np.where(enough, result, np.nan)[()]
 
     mean = np.where(known, numbers, 0).sum(axis=0) / np.maximum(count, 1)
-    squares = np.where(known, np.square(numbers - mean), 0).sum(axis=0)
+    away = np.where(known, numbers - mean, 0)
+    # Sums of the same weights in another order differ by rounding, and by nothing else.
+    away = np.where(np.abs(away) > _ROUNDING * np.abs(mean), away, 0)
+    squares = np.square(away).sum(axis=0)
     return {
         "mean": where(count > 0, mean),
         "standard_deviation": where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1))),

@@ -6,7 +6,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -34,6 +34,7 @@ class Work:
     recorded: Mapping[int, Sequence[Json]]
     """Figures of trials that are over, to be reported again."""
     threads: int
+    use_gpu: bool
     path: Sequence[str]
     """Where a user's own model is found."""
 
@@ -58,19 +59,23 @@ def run_trials(
     ClusterError
         Ray could not start, or failed.
     """
+    import ray
+
     assert pipeline.tune is not None
     epochs, compares = pipeline.tune.epochs, pipeline.tune.scheduler == "asha"
     asked = [trial for trial in trials if not trial.is_over or (compares and trial.is_recorded)]
     if before := sum(trial.is_recorded for trial in trials):
         progress(f"{before} of {len(trials)} trials had been finished before", 0, 0)
     with ray_session(profile.address), quiet():
-        share = _share(pipeline, profile)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        share = share_of(machines, pipeline.training.use_gpu, profile)
         work = Work(
             pipeline,
             store,
             [trial.settings for trial in trials],
             {trial.number: trial.figures for trial in trials if trial.is_recorded},
             max(1, int(share["cpu"])),
+            share["gpu"] > 0,
             [str(Path(folder).resolve()) for folder in sys.path],
         )
         told: list[str] = []
@@ -99,15 +104,29 @@ def run_trials(
             ) from error
 
 
-def _share(pipeline: Pipeline, profile: RayProfile) -> dict[str, float]:
-    """Say what one trial is given of a machine, the largest of the cluster."""
-    import ray
+def share_of(
+    machines: Sequence[Mapping[str, float]], use_gpu: bool | Literal["auto"], profile: RayProfile
+) -> dict[str, float]:
+    """Say what one trial is given of a machine, the largest of the cluster: ``cpu`` and ``gpu``.
 
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    Parameters
+    ----------
+    machines
+        Resources of each: ``CPU``, ``GPU``.
+    use_gpu
+        As `Training.use_gpu`.
+    profile
+        What was asked for.
+
+    Raises
+    ------
+    ConfigError
+        More is asked for than a machine has.
+    """
     cpus = max(int(machine.get("CPU", 0)) for machine in machines)
     gpus = max(int(machine.get("GPU", 0)) for machine in machines)
     if profile.gpus_per_trial == "auto":
-        gpu = 1.0 if gpus and pipeline.training.use_gpu else 0.0
+        gpu = 1.0 if gpus and use_gpu else 0.0
     else:
         gpu = profile.gpus_per_trial
     if profile.cpus_per_trial == "auto":
@@ -190,7 +209,7 @@ def _carry_out(config: Mapping[str, Any], work: Work) -> None:
         return
     sys.path += [folder for folder in work.path if folder not in sys.path]
     torch.set_num_threads(work.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if work.use_gpu else "cpu")
 
     def report(figures: Figures) -> None:
         tune.report({"merit": figures.merit, "figures": figures.to_dict()})
