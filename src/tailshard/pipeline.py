@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
 
+_RESULTS = (
+    *("histograms.json", "regions.json", "cells.npz", "summary.json"),
+    *("candidates.*", "workspaces/*.json"),  # where there are any
+)
+_REPORT = ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html")
+
 Listing = Mapping[str, str]
 """URL of an input -> a cheap fingerprint of it."""
 
@@ -138,17 +144,8 @@ class Search:
             "ingest": (self.store, ("catalog.json",)),
             "train": (self.model, ("model.pt", "metrics.jsonl")),
             "score": (self.store, ()),
-            "histogram": (
-                self.results,
-                (
-                    *("histograms.json", "regions.json", "cells.npz", "summary.json"),
-                    *("candidates.parquet", "candidates.csv", "workspaces/*.json"),  # where there are any
-                ),
-            ),
-            "report": (
-                self.report_page.parent,
-                ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html"),
-            ),
+            "histogram": (self.results, _RESULTS),
+            "report": (self.report_page.parent, _REPORT),
         }[stage]
         return [path for name in names for path in sorted(folder.glob(name))]
 
@@ -243,10 +240,13 @@ class Search:
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
+        from .search.bump import require_hunter
+
         with locked(self.workdir):
             files = self._listing()
+            require_hunter(self.pipeline)  # like the network: now, not after everything is read
             if not next(state.current for state in self.states(files) if state.stage == "train"):
-                self.check_model()  # now, not after everything is read
+                self.check_model()
             return [self._perform(stage, files) for stage in STAGES]
 
     def check_model(self) -> None:
