@@ -8,7 +8,7 @@ from tailshard.ledger import code_of
 from tailshard.pipeline import STAGES
 
 SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
-STAGE_MODULES = ("ingest.stage", "train.distributed", "search.score", "search.histogram", "report.page")
+STAGE_MODULES = ("ingest.stage", "train.ensemble", "search.score", "search.histogram", "report.page")
 
 SEARCH = {"search.histogram", "report.page"}
 
@@ -22,7 +22,7 @@ def _all(package: Path) -> dict[str, str]:
     ("file", "old", "new", "changed"),
     [
         ("ingest/fill.py", "import numpy as np", "import numpy as np\nSOMETHING = 1", {"ingest.stage"}),
-        ("train/loop.py", "import torch", "import torch\nSOMETHING = 1", {"train.distributed"}),
+        ("train/loop.py", "import torch", "import torch\nSOMETHING = 1", {"train.ensemble"}),
         ("search/significance.py", "_SMALL_RATIO = 1e-6", "_SMALL_RATIO = 1e-7", SEARCH),
         ("report/page.html", "<body>", "<body class='new'>", {"report.page"}),
         ("store/layout.py", "import numpy as np", "import numpy as np\nSOMETHING = 1", set(STAGE_MODULES)),

@@ -1,5 +1,6 @@
 """The walk over the stages: what is stale, and doing just that."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -43,6 +44,12 @@ def open_again(finished: Path, toys: Path, tmp_path: Path) -> OpenSearch:
         return Search(load(shipped("demo"), [*SMALL, *overrides], str(data_root)), workdir, PROFILE)
 
     return open_again
+
+
+def open_again_in(search: Search, *overrides: str) -> Search:
+    """Open the same work directory with other overrides."""
+    data_root = search.pipeline.data_root
+    return Search(load(shipped("demo"), [*SMALL, *overrides], data_root), search.workdir, PROFILE)
 
 
 def _stale(search: Search) -> list[str]:
@@ -296,3 +303,28 @@ def test_two_searches_in_one_process_see_each_others_work(open_again: OpenSearch
     first, second = open_again(), open_again("report.title=Second")
     assert second.perform("report").did
     assert first.perform("report").did
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_trained_seed_by_seed_and_scored_at_once(open_again: OpenSearch) -> None:
+    search = open_again("training.seeds=[1, 2]")
+    outcomes = {outcome.stage: outcome for outcome in search.perform_all()}
+    assert [stage for stage in STAGES if outcomes[stage].did] == list(STAGES[1:])
+    assert outcomes["train"].result["trained"] == [1, 2]
+    assert "Over 2 seeds" in search.report_page.read_text().replace("\u202f", "")
+    assert _stale(search) == []
+    # One seed more costs one training; the others stay.
+    search = open_again_in(search, "training.seeds=[1, 2, 5]")
+    assert _stale(search) == list(STAGES[1:])
+    assert search.perform("train").result["trained"] == [5]
+    search.perform_all()
+    assert list(json.loads((search.results / "summary.json").read_text())["ensemble"]["members"]) == [
+        *("1", "2", "5"),
+    ]
+    # Every file of a member counts.
+    (search.store / "events.zarr" / "zjets" / "score_seed_5" / "c" / "0").unlink()
+    assert _stale(search)[0] == "score"
+    (search.model / "seed_2" / "model.pt").unlink()
+    assert _stale(search)[0] == "train"
+    assert search.perform("train").result["trained"] == [2]
+    assert _stale(search)[0] == "score"

@@ -16,6 +16,7 @@ from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
 from .inference import Bump, Limits
 from .learning import Model, Score, Training
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
+from .tuning import Tune
 
 Kind = Literal["background", "signal", "data"]
 
@@ -208,6 +209,23 @@ class Report(Part):
     """Draw every cell, on a page of its own (cells.html)."""
 
 
+class Update(Part):
+    """What 'tailshard update' takes for finished, and when it trains again."""
+
+    settle: float = Field(default=60.0, ge=0)
+    """Seconds for which a file must not have been modified; a younger one is left for the next time."""
+    new_events: float | None = Field(default=None, gt=0)
+    """Train again when events that the network has not learned from, and such of those that it has learned
+    from as are gone, are together more than this share of those that it has learned from."""
+    error_drift: float | None = Field(default=None, gt=0)
+    """Train again when the errors of new events differ by a population stability index above this (0.25 is
+    customary) from those of the events that it was trained on, and not by chance."""
+    feature_drift: float | None = Field(default=None, gt=0)
+    """The same of the cell of the matrices that differs most."""
+    warm_start: bool = True
+    """Begin with the network in force; false: anew."""
+
+
 class Pipeline(Part):
     """A search: what is read, kept, learned and reported."""
 
@@ -235,6 +253,9 @@ class Pipeline(Part):
     limits: Limits | None = Limits()
     """Upper limits on the signals; null for none."""
     report: Report = Report()
+    tune: Tune | None = None
+    """What `tailshard tune` tries; no stage of a run looks at it."""
+    update: Update = Update()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Pipeline":
@@ -257,6 +278,8 @@ class Pipeline(Part):
                 f"training.sampling names {unknown}, which the network does not learn from; "
                 f"it learns from {list(self.training_channels)}"
             )
+        if self.tune:
+            self.tune.check({"model": self.model, "training": self.training, "score": self.score})
         refuse_other_luminosity(self.luminosity, self.campaigns, self.years)
         if len({each.luminosity for each in self.datasets if each.kind == "data"}) > 1:
             raise ValueError("the data sets of kind data differ in luminosity; give the sum to each of them")

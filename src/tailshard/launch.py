@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -68,6 +68,11 @@ class RayProfile(Part):
 
     address: str | None = None
     """Address of a running Ray cluster; a private one is started where left out."""
+    cpus_per_trial: Positive | Literal["auto"] = "auto"
+    """CPUs of one trial of `tailshard tune`; as many trials run at once as fit. auto: all of a machine that
+    has no GPUs, else a GPU's share of them."""
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """auto: 1 where there are GPUs and training.use_gpu allows it, else 0. Parts share a GPU: 0.5."""
 
 
 class ClusterProfile(Part):

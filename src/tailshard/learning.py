@@ -1,6 +1,6 @@
 """The network of a search, and how it learns."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ByteSize, Field, model_validator
 
@@ -68,6 +68,12 @@ class Sampling(Part):
     """Times that each event is read: 0.5 reads half of them, other ones in every epoch."""
     at_most: Positive | None = None
     """Events read in an epoch."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Part of the channel's events that training sees at all: the same ones in every epoch, by the seed.
+    `factor` counts from them: a share of 0.01 with a factor of 100 makes an epoch of the usual length."""
+
+
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Training(Part):
@@ -101,7 +107,11 @@ class Training(Part):
     """Minutes between two saved states within an epoch; the end of an epoch is always saved."""
     patience: Positive = 5
     """Epochs without a better validation loss before training stops."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
+    """Decides the weights that the network begins with and the order of events."""
+    seeds: tuple[Seed, ...] = ()
+    """Seeds of an ensemble: one network for each. The search is made with the first, `seed`; the others say
+    how far its numbers hang on chance."""
     workers: Positive | Literal["auto"] = "auto"
     """Data-parallel workers; auto: one for each GPU, or one for every two CPUs and 256 events of a batch."""
     use_gpu: bool | Literal["auto"] = "auto"
@@ -115,3 +125,26 @@ class Training(Part):
     """Memory of each worker for events kept from one epoch to the next, such as 4 GB; 0 reads all anew."""
     maximum_restarts: int = Field(default=2, ge=0)
     """Worker failures survived by restarting from the last checkpoint."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seed_is_the_first(cls, content: Any) -> Any:
+        seeds = content.get("seeds") if isinstance(content, dict) else None
+        if isinstance(seeds, list | tuple) and seeds and "seed" not in content:
+            return {**content, "seed": seeds[0]}
+        return content
+
+    @model_validator(mode="after")
+    def _seeds_agree(self) -> "Training":
+        if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            raise ValueError(f"training.seeds names {twice} more than once; a seed gives one network")
+        if self.seeds and self.seed != self.seeds[0]:
+            raise ValueError(
+                f"training.seed is {self.seed} and training.seeds begins with {self.seeds[0]}; leave seed "
+                "out, or begin seeds with it: the search is made with the first"
+            )
+        return self
+
+    def of_seed(self, seed: int) -> "Training":
+        """Give the training of one network of an ensemble: the same but for the seed."""
+        return self.model_copy(update={"seed": seed, "seeds": ()})

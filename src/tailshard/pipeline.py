@@ -4,8 +4,10 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
 
     workdir/
       ledger.json     what exists and what made it
+      inputs.json     what the files of the last ingest looked like       ingest
+      partials/       what was made of each slot, for the next time       ingest, histogram
       store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
-      model/          model.pt, metrics.jsonl, tensorboard/       train
+      model/          model.pt, metrics.jsonl; seed_1/ ...        train
       results/        histograms, cells, summary, candidates ...  histogram
       report/         index.html, histograms.root                 report
 """
@@ -14,57 +16,23 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import registry
-from .config import Pipeline
+from .config import Pipeline, content_hash
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import Ledger, Parts, code_of, locked, provenance
 from .progress import Progress, silent
+from .stages import OUTPUTS, STAGES, Listing, StageOutcome, StageState
 
 if TYPE_CHECKING:
     from distributed import Client
 
-STAGES = ("ingest", "train", "score", "histogram", "report")
-
-_RESULTS = (
-    *("histograms.json", "regions.json", "cells.npz", "summary.json"),
-    *("candidates.*", "workspaces/*.json"),  # where there are any
-)
-_REPORT = ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html")
-
-Listing = Mapping[str, str]
-"""URL of an input -> a cheap fingerprint of it."""
-
-
-@dataclass(frozen=True)
-class StageState:
-    """Whether the output of a stage can be used as it is."""
-
-    stage: str
-    exists: bool
-    reasons: tuple[str, ...]
-    """Why it must be made again; empty where it is current."""
-    made: Mapping[str, Any] | None = None
-    result: Mapping[str, Any] | None = None
-
-    @property
-    def current(self) -> bool:
-        """The output fits the pipeline, its inputs and this version of tailshard."""
-        return not self.reasons
-
-
-@dataclass(frozen=True)
-class StageOutcome:
-    """What a verb did."""
-
-    stage: str
-    did: bool
-    """False where the output was current already."""
-    result: Mapping[str, Any]
+    from .ingest.survey import Inputs
 
 
 @dataclass
@@ -98,19 +66,26 @@ class Search:
         return self.workdir / "results"
 
     @property
+    def partials(self) -> Path:
+        """Folder that keeps what was made of single slots."""
+        return self.workdir / "partials"
+
+    @property
     def report_page(self) -> Path:
         """The page to open."""
         return self.workdir / "report" / "index.html"
 
     # -- what is stale ---------------------------------------------------------------------------
 
-    def states(self, files: Listing | None = None) -> list[StageState]:
+    def states(self, files: Listing | None = None, keep_model: bool = True) -> list[StageState]:
         """Tell for every stage whether its output exists, and why it is stale if it is.
 
         Parameters
         ----------
         files
             What the inputs were when the work began; they are looked at now where it is left out.
+        keep_model
+            A model that 'tailshard update' has kept is current, though events have come since it was trained.
         """
         files = self._listing() if files is None else files
         states: list[StageState] = []
@@ -124,54 +99,50 @@ class Search:
             else:
                 reasons = (
                     self.ledger.damage(stage)
-                    or self.ledger.reasons(stage, self._parts(stage, files))
+                    or self.ledger.reasons(stage, self.parts(stage, files, keep_model))
                     or self._damage(stage)
                 )
-            states.append(
-                StageState(
-                    stage,
-                    entry is not None,
-                    tuple(reasons),
-                    entry.made if entry else None,
-                    entry.result if entry else None,
-                )
-            )
+            facts = (entry.made, entry.result) if entry else ()
+            states.append(StageState(stage, entry is not None, tuple(reasons), *facts))
         return states
+
+    def store_reasons(self) -> list[str]:
+        """Say why the store is not the pipeline's, if it is not; slots that lack something do not count."""
+        return self.ledger.reasons("ingest", self.parts("ingest", self._listing()))
 
     def _outputs(self, stage: str) -> list[Path]:
         """Files that a stage has just made; those of the store's slots are the catalog's to know."""
-        folder, names = {
-            "ingest": (self.store, ("catalog.json",)),
-            "train": (self.model, ("model.pt", "metrics.jsonl")),
-            "score": (self.store, ()),
-            "histogram": (self.results, _RESULTS),
-            "report": (self.report_page.parent, _REPORT),
-        }[stage]
-        return [path for name in names for path in sorted(folder.glob(name))]
+        from .train.members import files_of
+
+        folder, names = OUTPUTS[stage]
+        if stage == "train":
+            names = (*names, *files_of(self.pipeline.training))
+        return [path for name in names for path in sorted((self.workdir / folder).glob(name))]
 
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""
         if stage == "ingest":
-            from .ingest.damage import damaged_slots
-            from .store.catalog import read_catalog
+            from .ingest.damage import damage_in_words
 
-            return [
-                f"slot {index} of channel '{channel}' is damaged: {what}"
-                for (channel, index), what in damaged_slots(self.store, read_catalog(self.store)).items()
-            ]
+            return damage_in_words(self.store)
         if stage != "score":
             return []
         from .search.score import unscored
 
-        problem = unscored(self.store, self.ledger.entries["train"].result["model"])
+        digest = self.ledger.entries["train"].result["model"]
+        problem = unscored(self.store, digest, self.pipeline.training.seeds)
         return [problem] if problem else []
+
+    def reopen(self) -> None:
+        """Read the ledger again: another process, or another search, may have worked here."""
+        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
 
     def _listing(self) -> Listing:
         from .ingest.survey import listing
 
         return listing(self.pipeline)
 
-    def _parts(self, stage: str, files: Listing) -> Parts:
+    def parts(self, stage: str, files: Listing, keep_model: bool = True) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
         pipeline = self.pipeline
         code = {"code": code_of(stage)}
@@ -181,19 +152,22 @@ class Search:
 
                 return {**code, **configuration(pipeline), "files": files}
             case "train":
+                events = self.snapshot(pipeline.training_channels)
+                if keep_model and self.ledger.keeps(events):
+                    events = self.ledger.entries["train"].parts["events"]
                 return {
                     **code,
                     "model": pipeline.model.model_dump(mode="json"),
                     "source": registry.source_of(pipeline.model.name),
                     "training": pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
-                    "events": self._snapshot(pipeline.training_channels),
+                    "events": events,
                 }
             case "score":
                 return {
                     **code,
                     "model": self.ledger.entries["train"].result["model"],
                     "score": pipeline.score.model_dump(mode="json"),
-                    "events": self._snapshot(None),
+                    "events": self.snapshot(None),
                 }
             case "histogram":
                 return {
@@ -203,17 +177,20 @@ class Search:
                     "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
                     **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
                     "training_channels": pipeline.training_channels,
-                    "candidate_fraction": pipeline.report.candidate_fraction,
-                    "maximum_candidates": pipeline.report.maximum_candidates,
+                    **pipeline.report.model_dump(include={"candidate_fraction", "maximum_candidates"}),
                 }
+        from .search.history import read_history
+
         return {
             **code,
             "results": self.ledger.entries["histogram"].key,
+            "history": content_hash(read_history(self.results)),
             "report": pipeline.report.model_dump(mode="json"),
             "description": pipeline.description,
         }
 
-    def _snapshot(self, channels: tuple[str, ...] | None) -> str:
+    def snapshot(self, channels: tuple[str, ...] | None) -> str:
+        """Identify the events of some channels of the store, or of all."""
         from .store.catalog import read_catalog
 
         return read_catalog(self.store).snapshot_id(channels)
@@ -236,29 +213,42 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, self._listing(), force, retry)
+            return self.perform_locked(stage, self._listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
-        from .search.bump import require_hunter
-
         with locked(self.workdir):
             files = self._listing()
-            require_hunter(self.pipeline)  # like the network: now, not after everything is read
-            if not next(state.current for state in self.states(files) if state.stage == "train"):
-                self.check_model()
-            return [self._perform(stage, files) for stage in STAGES]
+            if not next(state.current for state in self.states(files, False) if state.stage == "train"):
+                self.check_model()  # now, not after everything is read
+            return [self.perform_locked(stage, files, keep_model=False) for stage in STAGES]
 
     def check_model(self) -> None:
-        """Refuse a network that does not exist or cannot be made."""
+        """Refuse a network that does not exist or cannot be made, and a scan that cannot be done."""
         from .models import build
+        from .search.bump import require_hunter
 
+        require_hunter(self.pipeline)
         build(self.pipeline.model, self.pipeline.features.multiplicities.size**2)
 
-    def _perform(self, stage: str, files: Listing, force: bool = False, retry: bool = False) -> StageOutcome:
-        # Another process, or another search, may have worked here since this one opened.
-        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
-        states = {state.stage: state for state in self.states(files)}
+    def perform_locked(
+        self,
+        stage: str,
+        files: Listing,
+        force: bool = False,
+        retry: bool = False,
+        *,
+        keep_model: bool = True,
+        inputs: "Inputs | None" = None,
+        warm_start: bool = False,
+    ) -> StageOutcome:
+        """Do what `perform` does, in a work directory that the caller holds.
+
+        `files` and `keep_model` are those of `states`, `inputs` those of `ingest`. With `warm_start`,
+        training begins with the network in ``model/previous.pt``.
+        """
+        self.reopen()
+        states = {state.stage: state for state in self.states(files, keep_model)}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
                 raise WorkdirError(
@@ -277,17 +267,18 @@ class Search:
                 )
         before = self.ledger.entries.get(stage)
         self.ledger.forget(stage)
-        if force and stage == "ingest":
-            shutil.rmtree(self.store, ignore_errors=True)
+        old = {"ingest": self.store, "train": self.model, "histogram": self.partials}
+        if force and stage in old:
+            shutil.rmtree(old[stage], ignore_errors=True)
         do: dict[str, Callable[[], Mapping[str, Any]]] = {
-            "ingest": self._ingest,
-            "train": self._train,
-            "score": self._score,
+            "ingest": partial(self._ingest, files, inputs),
+            "train": partial(self._train, warm_start),
+            "score": partial(self._score, force),
             "histogram": self._histogram,
             "report": self._report,
         }
         # Before the work: what changes meanwhile is new to the next run.
-        parts = self._parts(stage, files)
+        parts = self.parts(stage, files, keep_model)
         try:
             result = do[stage]()
         except (ConfigError, InputError):
@@ -303,36 +294,47 @@ class Search:
         return StageOutcome(stage, True, result)
 
     @contextmanager
-    def _dask(self) -> Iterator["Client"]:
+    def dask(self) -> Iterator["Client"]:
+        """Start the Dask workers of the profile, and stop them at the end."""
         with dask_client(self.profile) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             yield client
 
-    def _ingest(self) -> Mapping[str, Any]:
+    def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
+        from .ingest.arrivals import remember
         from .ingest.stage import ingest
 
-        with self._dask() as client:
-            result = ingest(self.pipeline, self.store, client, self.progress, self.strict)
+        with self.dask() as client:
+            result = ingest(
+                self.pipeline, self.store, client, self.progress, self.strict, inputs, self.partials
+            )
+        remember(self.workdir / "inputs.json", self.pipeline, files, result.surveyed)
         return result.to_dict()
 
-    def _train(self) -> Mapping[str, Any]:
-        from .train.distributed import train
+    def _train(self, warm_start: bool) -> Mapping[str, Any]:
+        from .train.ensemble import train_all
+        from .train.in_force import forget_previous, note_training
 
-        result = train(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
-        return result.to_dict()
+        if not warm_start:
+            forget_previous(self.model)
+        where = (self.store, self.model, self.progress, self.profile.ray.address)
+        result = train_all(self.pipeline, *where, warm_start=warm_start)
+        note_training(self.model, self.store, self.pipeline.training_channels)
+        forget_previous(self.model)
+        return result
 
-    def _score(self) -> Mapping[str, Any]:
+    def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        with self._dask() as client:
-            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress)
+        with self.dask() as client:
+            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
-        with self._dask() as client:
-            result = histogram(self.pipeline, self.store, self.results, client, self.progress)
+        with self.dask() as client:
+            result = histogram(self.pipeline, self.store, self.results, client, self.progress, self.partials)
         return result.to_dict()
 
     def _report(self) -> Mapping[str, Any]:

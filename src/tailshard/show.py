@@ -1,5 +1,6 @@
 """Results of verbs as a person sees them: tables on stdout. What each holds, the verb says."""
 
+import shlex
 from typing import Any
 
 import click
@@ -7,6 +8,36 @@ import click
 from .terminal import print_table
 
 Json = dict[str, Any]
+
+
+def shortened(reasons: list[str], most: int = 3) -> str:
+    """Join the first of some reasons, and say how many more there are."""
+    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
+    return "; ".join([*reasons[:most], *more])
+
+
+def stages(result: Json) -> None:
+    """Show what a run did."""
+    its = result["stages"]
+    for name, stage in its.items():
+        click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
+    quarantine(its.get("ingest", {}).get("quarantine", []), "not read")
+    warnings(its.get("ingest", {}).get("warnings", []))
+    if "report" in its:
+        click.echo(f"Open the report: {its['report']['page']}")
+
+
+def warnings(sentences: list[str]) -> None:
+    """Show warnings of the store."""
+    for sentence in sentences:
+        click.secho(f"warning: {sentence}", fg="yellow")
+
+
+def quarantine(rows: list[Json], what: str) -> None:
+    """Show inputs that could not be used."""
+    for row in rows:
+        entries = "" if row["start"] is None else f", entries {row['start']} to {row['stop']}"
+        click.secho(f"{what}: {row['dataset']}: {row['url']}{entries}: {row['reason']}", fg="yellow")
 
 
 def extrapolation(its: Json) -> None:
@@ -129,3 +160,57 @@ def verification(result: Json) -> None:
 def _of_fault(fault: Json) -> tuple[object, ...]:
     slot = "" if fault["slot"] is None else fault["slot"]
     return fault["channel"], slot, fault["array"], fault["reason"]
+
+
+def tuning(result: Json) -> None:
+    """Show the trials of some settings, and how to have the best."""
+    fields = list(dict.fromkeys(name for trial in result["trials"] for name in trial["settings"]))
+    parts = list(dict.fromkeys(name for trial in result["trials"] for name in trial["parts"]))
+    parts = parts if len(parts) > 1 else []
+    print_table(
+        f"Trials by {result['figure_of_merit']}, on validation events of {', '.join(result['channels'])}",
+        ("trial", *fields, result["figure_of_merit"], *parts, "epochs", "ended", "s"),
+        [
+            (
+                trial["trial"],
+                *(_setting(trial["settings"].get(name, "as it is")) for name in fields),
+                f"{trial['merit']:.4f} ± {trial['merit_uncertainty']:.4f}",
+                *(f"{trial['parts'][name]:.4f}" for name in parts),
+                trial["epochs"],
+                trial["ended"],
+                f"{trial['seconds']:,.1f}",
+            )
+            for trial in result["trials"]
+        ],
+    )
+    for trial in result["failed"]:
+        click.secho(f"trial {trial['trial']} failed: {trial['reason']}", fg="yellow")
+    best = result["best"]
+    if not best["set"]:
+        click.echo("No trial is better than the pipeline as it stands.")
+        return
+    options = " ".join(f"--set {shlex.quote(option)}" for option in best["set"])
+    click.echo(f"The best is trial {best['trial']}, in {result['folder']}/best.yaml, or: {options}")
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def update(its: Json) -> None:
+    """Show what an update did, and why."""
+    files = its["files"]
+    counts = ", ".join(f"{len(files[what])} {what}" for what in ("added", "changed", "gone"))
+    click.echo(f"files: {counts}")
+    for url, why in files["left"].items():
+        click.secho(f"left for the next time: {url}: {why}", fg="yellow")
+    if not its["did"]:
+        click.echo("nothing to do")
+        return
+    partitions, histograms, model = its["partitions"], its["histograms"], its["model"]
+    click.echo(
+        f"partitions: {partitions['read']} read, {partitions['kept']} kept, {partitions['freed']} removed"
+    )
+    click.echo(f"model: {model['why']}")
+    click.echo(f"slots: {its['scored']} scored")
+    click.echo(f"histograms: of {histograms['filled']} slots added, of {histograms['kept']} kept")

@@ -9,7 +9,8 @@ from tailshard.config import content_hash
 from tailshard.errors import StoreError, WorkdirError
 from tailshard.search.histogram import histogram, read_histograms, write_histograms
 from tailshard.search.regions import INCLUSIVE
-from tailshard.search.score import model_hash, score
+from tailshard.search.score import score
+from tailshard.train.members import model_hash
 
 REGIONS = [INCLUSIVE, "efficiency_0.1", "efficiency_0.01", "median_1", "median_2", "median_3"]
 SPLITS = {"training": 1, "validation": 2, "test": 3}

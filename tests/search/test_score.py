@@ -5,10 +5,11 @@ import zarr
 from tailshard.errors import ConfigError, ProcessingError, StateError, StoreError, WorkdirError
 from tailshard.search import score as module
 from tailshard.search.histogram import read_quantities
-from tailshard.search.score import model_hash, score, score_slot, scored_with
+from tailshard.search.score import score, score_slot, scored_with, unscored
 from tailshard.store.catalog import read_catalog
 from tailshard.store.layout import SPLITS, events_group
 from tailshard.store.read import ShardReader, read_rows
+from tailshard.train.members import model_hash
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_the_array_says_what_it_is_and_which_model_made_it(searched) -> None:
         "units": "1",
         "long_name": "reconstruction error",
         "model": model_hash(searched.model),
+        "made_by": array.attrs["made_by"],
     }
     assert np.isnan(array[612:]).all()  # unused rows
 
@@ -64,6 +66,7 @@ def test_scoring_again_with_another_model_replaces_every_error(store, small, cli
     assert second.to_dict() == {
         "model": second.model,
         "events": {"zjets": 612, "ttbar": 380, "resonance": 150, "data": 296},
+        "slots": {"scored": 8, "kept": 0},
     }
 
 
@@ -132,3 +135,46 @@ def test_a_score_that_the_model_cannot_give_is_refused(store, small, client) -> 
     pipeline = small.pipeline(small.channels, score={"kind": "excess"})
     with pytest.raises(ConfigError, match="run 'tailshard train' again"):
         score(pipeline, store, small.model(store.parent / "model.pt"), client)
+
+
+def test_every_network_of_an_ensemble_scores_every_event_in_one_pass(
+    store, small, client, monkeypatch
+) -> None:
+    model = small.model(store.parent / "model.pt", bias=0.3)
+    biases = {4: 0.3, 2: 0.7}
+    for seed, bias in biases.items():
+        small.model(store.parent / f"seed_{seed}" / "model.pt", bias=bias)
+    pipeline = small.pipeline(small.channels, training={"seeds": list(biases)}, score={"also": ["mean"]})
+    asked = []
+
+    class Recording(ShardReader):
+        def read_islands(self, channel, start, stop):
+            asked.append((channel, start))
+            return super().read_islands(channel, start, stop)
+
+    monkeypatch.setattr(module, "ShardReader", Recording)
+    result = score(pipeline, store, model, client)
+    assert len(asked) == len(set(asked))
+    catalog = read_catalog(store)
+    for slot in catalog.slots:
+        start = small.geometry.first_row(slot.index)
+        names = ["rmm", "error", "score_mean", "score_seed_4", "score_seed_2"]
+        found = read_rows(store, slot.channel, names, start, start + sum(slot.rows))
+        np.testing.assert_array_equal(found["error"], found["score_seed_4"])
+        for seed, bias in biases.items():
+            expected = ((found["rmm"].astype(float) - bias) ** 2).sum(axis=(1, 2))
+            np.testing.assert_allclose(found[f"score_seed_{seed}"], expected, rtol=1e-5)
+        np.testing.assert_allclose(found["score_mean"] * small.geometry.size**2, found["error"], rtol=1e-5)
+    assert scored_with(store, catalog) == result.model != model_hash(model)
+    assert unscored(store, result.model, pipeline.training.seeds) is None
+    (events_group(store) / "ttbar" / "score_seed_2" / "c" / "0").unlink()
+    assert "slot 0 of channel 'ttbar'" in str(unscored(store, result.model, pipeline.training.seeds))
+    assert unscored(store, result.model) is None
+    with pytest.raises(StoreError, match="run tailshard score"):
+        read_rows(store, "ttbar", ["score_seed_2"], 0, 10)
+
+
+def test_a_network_that_is_absent_from_an_ensemble_is_named(store, small, client) -> None:
+    model = small.model(store.parent / "model.pt")
+    with pytest.raises(WorkdirError, match="seed_5"):
+        score(small.pipeline(small.channels, training={"seeds": [5]}), store, model, client)

@@ -19,13 +19,14 @@ from ..config import Pipeline
 from ..ingest.survey import SurveyedDataset
 from ..models import build
 from ..progress import Progress, silent
-from ..search.score import model_hash, one_thread, score_slot
+from ..search.score import one_thread, score_slot
 from ..store.order import blocks_of, permutation, rows_of_rank
 from ..store.read import statistics
 from ..store.state import StreamState
 from ..store.stream import Batch
 from ..train.checkpoint import TrainingState, load_model, save_model
 from ..train.loop import fit
+from ..train.members import model_hash
 from ..train.scaling import fit as fit_scaler
 from .model import Rates, Work
 from .probe import Probe, fill_store, first_input, toy_input

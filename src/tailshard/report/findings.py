@@ -19,6 +19,7 @@ from ..features.rmm import row_names
 from ..search.cells import Cells, read_cells
 from ..search.filling import Histogram
 from ..search.histogram import read_histograms
+from ..search.history import read_history
 from ..search.score import one_thread
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import OBJECT_TYPES
@@ -74,6 +75,8 @@ class Findings:
     """Names of the rows of a matrix."""
     cells: Cells
     """Histograms and correlations of every cell."""
+    history: Sequence[dict[str, Any]] = ()
+    """Lines that updates have left, as `search.history` documents them."""
 
     @property
     def title(self) -> str:
@@ -141,6 +144,7 @@ def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -
         means,
         row_names(pipeline.features.multiplicities),
         read_cells(results),
+        read_history(results),
     )
 
 
@@ -169,9 +173,11 @@ def _describe(loaded: LoadedModel) -> Network:
 
 
 def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any], loaded: LoadedModel) -> Matrix:
-    """Find a candidate's row by the file and entry that it came from, and let the network reconstruct it."""
+    """Find a candidate's row by its entry, wherever the file of its slot lies now, and reconstruct it."""
     for slot in catalog.slots_of(candidate["channel"]):
-        here = slot.dataset == candidate["dataset"] and slot.url == candidate["file"]
+        here = (
+            slot.dataset == candidate["dataset"] and slot.index == candidate["row"] // catalog.geometry.slot
+        )
         if not (here and slot.start <= candidate["entry"] < slot.stop):
             continue
         first = catalog.geometry.first_row(slot.index)

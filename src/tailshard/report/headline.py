@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from ..learning import ScoreKind
 from ..search.filling import ERROR
+from .ensemble import in_one_sentence
 from .figures import region_label, score_label
 from .findings import Findings
 from .wording import candidates_in_words, listed, measured, number, observed, plural
@@ -37,6 +38,7 @@ def _sentences(findings: Findings) -> Iterator[str]:
     )
     for signal, its in summary["signals"].items():
         yield from _separation(signal, its["auc"])
+        yield from in_one_sentence(findings, signal)
         yield from _significance(pipeline.regions.minimum_background, its)
     if not summary["signals"]:
         yield "No signal sample is named, so no AUC and no significance is quoted."

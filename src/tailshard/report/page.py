@@ -111,14 +111,21 @@ def render_cells(findings: Findings, progress: Progress = silent) -> str:
 
 def _page(findings: Findings, summary: str, made: Sequence[Section]) -> str:
     pipeline = findings.pipeline
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template).render(
+    return compose(
         title=findings.title,
         description=" ".join(pipeline.description.split()),
         facts=f"{pipeline.name} · {pipeline.luminosity:.4g} fb⁻¹ · selection {pipeline.selection.name}",
         headline=summary,
         sections=made,
+    )
+
+
+def compose(*, title: str, description: str, facts: str, headline: str, sections: Sequence[Section]) -> str:
+    """Fill the template: a title, a line of facts below it, the result in a sentence, then the sections."""
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        title=title, description=description, facts=facts, headline=headline, sections=sections
     )

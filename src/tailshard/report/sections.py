@@ -9,7 +9,9 @@ import yaml
 from ..search.filling import ERROR
 from . import cells, curves, figures, limits, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
+from .ensemble import ensemble
 from .findings import Findings
+from .updates import updates
 from .wording import candidates_in_words, defined, percent, plural, probability
 
 _NO_DATA = "There is no data in this pipeline"
@@ -32,9 +34,11 @@ def sections(
         "Limits": _limits,
         **({"Bump": _bump} if findings.summary["bump"] else {}),
         "Separation": _separation,
+        **({"Seeds": ensemble} if "ensemble" in findings.summary else {}),
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,
+        "Updates": updates,
         "Quarantine": _quarantine,
         "Provenance": lambda findings: _provenance(findings, provenance),
     }

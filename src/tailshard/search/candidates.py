@@ -5,6 +5,7 @@ which error enough events lie. Every addition of two tables keeps the wanted num
 result is exact and nobody holds more than a few times that number.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def lower_bound(contents: NDArray[np.float64], edges: NDArray[np.float64], count
     enough = np.flatnonzero(above >= count)
     # One bin lower: an event on an edge may have been counted on either side of it.
     return float(edges[enough[-1] - 1]) if enough.size and enough[-1] > 0 else -np.inf
+
+
+def coarsened(threshold: float) -> float:
+    """Round a log10 error down to a quarter."""
+    return math.floor(4 * threshold) / 4 if math.isfinite(threshold) else threshold
 
 
 def slot_candidates(

@@ -34,9 +34,11 @@ from ..store.catalog import Catalog
 from ..store.read import statistics
 from .cell_filling import CORRELATED_AT_MOST, Binning, CellSums, add_sums, fill_slot_cells
 from .correlation import correlations
+from .partials import Partials
 from .quoting import Quote, quote
 from .reduction import reduce_slots
 from .significance import Array, Spectrum
+from .slots import leaves_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -69,7 +71,12 @@ _NUMBERS = ("edges", "values", "variances", "correlation", "block_means", "block
 
 
 def sum_cells(
-    pipeline: Pipeline, store: Path, catalog: Catalog, client: "Client", progress: Progress = silent
+    pipeline: Pipeline,
+    store: Path,
+    catalog: Catalog,
+    client: "Client",
+    progress: Progress = silent,
+    kept: Path | None = None,
 ) -> Cells:
     """Sum up every cell of every channel, in one pass.
 
@@ -83,6 +90,8 @@ def sum_cells(
         Dask workers that see the store under the same path.
     progress
         Told the number of slots that are done.
+    kept
+        Folder that keeps the sums of each slot for the next time; None keeps nothing.
 
     Raises
     ------
@@ -108,8 +117,31 @@ def sum_cells(
         for channel in channels
         if bins or blocks
     }
-    found = reduce_slots(client, "comparing cells", function, calls, add_sums, progress)
+    slots = {channel: catalog.slots_of(channel) for channel in calls}
+    leaves = {
+        channel: leaves_of(
+            pipeline,
+            store,
+            catalog,
+            {channel: its},
+            [binning.edges.tobytes().hex(), blocks, quotes[channel].splits, wanted[channel]],
+        )[channel]
+        for channel, its in slots.items()
+    }
+    partials = Partials(kept / "cells", _write_sums, _read_sums) if kept else None
+    found = reduce_slots(client, "comparing cells", function, calls, add_sums, progress, partials, leaves)
     return _quoted(pipeline, names, binning, quotes, found)
+
+
+def _write_sums(sums: CellSums, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **vars(sums))
+
+
+def _read_sums(path: Path) -> CellSums:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        numbers: dict[str, Any] = {name: its if its.ndim else float(its) for name, its in content.items()}
+    return CellSums(**numbers)
 
 
 def _quoted(

@@ -80,7 +80,13 @@ def observable_axes(histograms: Histograms, quantities: Mapping[str, str]) -> di
 
 
 def fill_slot(
-    axes: Axes, regions: Sequence[Region] | None, store: Path, geometry: Geometry, slot: Slot, scale: float
+    axes: Axes,
+    regions: Sequence[Region] | None,
+    store: Path,
+    geometry: Geometry,
+    slot: Slot,
+    scale: float,
+    error: str = ERROR,
 ) -> Filled:
     """Fill the histograms of one slot.
 
@@ -94,6 +100,8 @@ def fill_slot(
         Where the events are.
     scale
         Factor on every weight: the normalisation of the slot's dataset.
+    error
+        Array of the store that holds the error.
 
     Returns
     -------
@@ -108,7 +116,7 @@ def fill_slot(
         An event has no finite error or no finite weight.
     """
     filled = empty(axes, regions)
-    columns = ["weight", ERROR, *dict.fromkeys(axis.name for axis in axes.values() if axis.name != ERROR)]
+    columns = ["weight", error, *dict.fromkeys(axis.name for axis in axes.values() if axis.name != ERROR)]
     for split in SPLITS:
         start, stop = geometry.split_range(slot, split)
         if start == stop:
@@ -116,8 +124,8 @@ def fill_slot(
         values = read_rows(store, slot.channel, columns, start, stop)
         weight = values.pop("weight").astype(np.float64) * scale
         require_finite("weight", weight, slot, "correct the weights of this dataset and ingest again")
-        require_finite(ERROR, values[ERROR], slot, "run 'tailshard score' again")
-        values[ERROR] = log10_error(values[ERROR])
+        require_finite(error, values[error], slot, "run 'tailshard score' again")
+        values[ERROR] = log10_error(values.pop(error))
         if regions is None:
             _fill(filled, axes, values, weight, {"split": split})
             continue

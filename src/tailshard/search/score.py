@@ -3,32 +3,37 @@
 One Dask task for each slot: it reads the matrices chunk by chunk, lets the network reconstruct them and
 writes the slot's scores as one shard each. The array ``error`` is the score that the pipeline chose
 (`score.kind`, see `tailshard.train.scores`); histograms take its logarithm. The others are ``score_<kind>``.
+Of an ensemble, ``error`` and they are those of the first seed, and ``score_seed_<seed>`` is the error by
+each of the networks, that of the first again included.
 Chunks, and so the sizes of the
 matrix products, follow the slot alone, and a task computes on one thread: errors do not depend on the
 number of workers.
 """
 
-import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..config import Pipeline
-from ..errors import StoreError, WorkdirError
+from ..config import Pipeline, content_hash
+from ..errors import StoreError
 from ..features.names import PHYSICS_BLOCKS
 from ..learning import Score
+from ..ledger import code_of
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
 from ..store.read import ShardReader, open_channel
 from ..store.write import create_columns, write_column
+from ..train.members import hash_of_all, member_models, model_hash
 from .filling import ERROR, require_finite
 from .reduction import reduce_slots
 
@@ -38,9 +43,22 @@ if TYPE_CHECKING:
     from ..train.checkpoint import LoadedModel
 
 _ERROR_ALONE = Score()
+_NETWORKS_KEPT = 32
 
 MODEL = "model"
-"""Attribute of the array ``error``: content hash of the model that made it, once all of it is made."""
+"""Attribute of the array ``error``: content hash of the model (of all models of an ensemble) that made it,
+once all of it is made."""
+MADE_BY = "made_by"
+"""Attribute of the array ``error``: hash of models, scores and code that made what is there of it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble."""
+
+    path: Path
+    digest: str
+    """Content hash of the file."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +66,11 @@ class ScoreResult:
     """What the score stage did."""
 
     model: str
-    """Content hash of the model."""
+    """Content hash of the model, or of all models of an ensemble."""
     events: dict[str, int]
-    """Events scored by channel."""
+    """Events that have an error, by channel."""
+    slots: dict[str, int]
+    """Slots that were ``scored``, and those that were scored already and were ``kept``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -58,9 +78,14 @@ class ScoreResult:
 
 
 def score(
-    pipeline: Pipeline, store: Path, model: Path, client: "Client", progress: Progress = silent
+    pipeline: Pipeline,
+    store: Path,
+    model: Path,
+    client: "Client",
+    progress: Progress = silent,
+    anew: bool = False,
 ) -> ScoreResult:
-    """Write the scores of every event into the store.
+    """Write the scores of every event that has none by this model into the store.
 
     Parameters
     ----------
@@ -69,11 +94,13 @@ def score(
     store
         Folder of the store.
     model
-        File of the trained model.
+        File of the trained model; of an ensemble, of the first seed's, with the others in folders beside it.
     client
         Dask workers that see store and model under the same paths.
     progress
         Told the number of slots that are done.
+    anew
+        Score every event, also those that have their scores.
 
     Raises
     ------
@@ -90,23 +117,63 @@ def score(
     """
     catalog = read_catalog(store)
     digest = model_hash(model)
+    members = {
+        seed: Member(path, model_hash(path))
+        for seed, path in member_models(pipeline.training, model.parent).items()
+    }
+    of_all = hash_of_all(model, {seed: member.digest for seed, member in members.items()})
     channels = [channel for channel in pipeline.channels if catalog.rows(channel)]
+    described = _columns(pipeline.score, tuple(members))
+    made_by = content_hash(of_all, pipeline.score, code_of("score"))
+    calls: dict[str, list[tuple[Slot]]] = {}
     for channel in channels:
-        _name_model(store, channel, None)
+        create_columns(store, channel, catalog.geometry, described)
+        arrays = {ERROR: 1, **{name: 1 + len(column.shape) for name, column in described.items()}}
+        _begin(store, channel, made_by, list(arrays), anew)
+        calls[channel] = [
+            (slot,) for slot in catalog.slots_of(channel) if slot.selected and _lacks(store, slot, arrays)
+        ]
+        if calls[channel]:
+            _note(store, channel, **{MODEL: None})
+    function = partial(
+        score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
+    )
+    reduce_slots(client, "scoring", function, calls, _add, progress)
     for channel in channels:
-        create_columns(store, channel, catalog.geometry, _columns(pipeline.score))
-    function = partial(score_slot, model, digest, store, catalog.geometry, scores=pipeline.score)
-    calls = {channel: [(slot,) for slot in catalog.slots_of(channel)] for channel in channels}
-    events = reduce_slots(client, "scoring", function, calls, _add, progress)
-    for channel in channels:
-        _name_model(store, channel, digest)
-    return ScoreResult(digest, events)
+        _note(store, channel, **{MODEL: of_all})
+    scored = sum(map(len, calls.values()))
+    slots = {"scored": scored, "kept": sum(bool(slot.selected) for slot in catalog.slots) - scored}
+    return ScoreResult(of_all, {channel: catalog.rows(channel) for channel in channels}, slots)
+
+
+def _begin(store: Path, channel: str, made_by: str, arrays: Sequence[str], anew: bool) -> None:
+    """Say that the errors of a channel are not whole, and remove those that something else made."""
+    found = _error_array(store, channel).attrs.get(MADE_BY)
+    if anew or found != made_by:
+        _note(store, channel, **{MODEL: None, MADE_BY: None})
+        for name in arrays:
+            shutil.rmtree(events_group(store) / channel / name / "c", ignore_errors=True)
+        _note(store, channel, **{MADE_BY: made_by})
+
+
+def _lacks(store: Path, slot: Slot, arrays: Mapping[str, int]) -> bool:
+    """Tell whether one of some arrays (name -> dimensions) holds nothing of a slot."""
+    folder = events_group(store) / slot.channel
+    return not all(shard_file(folder / name, slot.index, its).exists() for name, its in arrays.items())
 
 
 def score_slot(
-    model: Path, digest: str, store: Path, geometry: Geometry, slot: Slot, scores: Score = _ERROR_ALONE
+    model: Path,
+    digest: str,
+    store: Path,
+    geometry: Geometry,
+    slot: Slot,
+    scores: Score = _ERROR_ALONE,
+    members: Mapping[int, Member] = MappingProxyType({}),
 ) -> int:
     """Write the scores of one slot and give the number of its events.
+
+    Every chunk of matrices is read once, for all networks.
 
     Raises
     ------
@@ -119,20 +186,38 @@ def score_slot(
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with one_thread():
-        network = _load(model, digest)
+        network = load_once(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
-            parts.append(network.scores(islands, scores.kinds, scores.add_divergence))
-    for kind in scores.kinds:
-        values = np.concatenate([part[kind] for part in parts])
-        name = ERROR if kind == scores.kind else SCORE_PREFIX + kind
-        require_finite(f"score '{kind}'", values, slot, "train again with a smaller training.learning_rate")
+            found = network.scores(islands, scores.kinds, scores.add_divergence)
+            part = {_array_of(kind, scores): values for kind, values in found.items()}
+            for seed, member in members.items():
+                if member.digest == digest:
+                    part[seed_array(seed)] = part[ERROR]
+                else:
+                    its = load_once(member.path, member.digest)
+                    error = its.scores(islands, (scores.kind,), scores.add_divergence)[scores.kind]
+                    part[seed_array(seed)] = error
+            parts.append(part)
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        what = f"score '{scores.kind if name == ERROR else name.removeprefix(SCORE_PREFIX)}'"
+        require_finite(what, values, slot, "train again with a smaller training.learning_rate")
         write_column(store, slot.channel, name, slot.index, geometry, values)
     return events
 
 
-def _columns(scores: Score) -> dict[str, Column]:
+def seed_array(seed: int) -> str:
+    """Name of the array of the errors by one network of an ensemble."""
+    return f"{SCORE_PREFIX}seed_{seed}"
+
+
+def _array_of(kind: str, scores: Score) -> str:
+    return ERROR if kind == scores.kind else SCORE_PREFIX + kind
+
+
+def _columns(scores: Score, seeds: Sequence[int]) -> dict[str, Column]:
     """Describe the arrays of the scores beside the error."""
     described = {}
     for kind in scores.kinds[1:]:
@@ -141,21 +226,10 @@ def _columns(scores: Score) -> dict[str, Column]:
             label = f"relative error by kind of cell: {', '.join(PHYSICS_BLOCKS)}"
             column = column._replace(long_name=label, dimensions=("block",), shape=(len(PHYSICS_BLOCKS),))
         described[SCORE_PREFIX + kind] = column
+    for seed in seeds:
+        label = f"reconstruction error by the network of seed {seed}"
+        described[seed_array(seed)] = Column("float32", long_name=label, fill=float("nan"))
     return described
-
-
-def model_hash(model: Path) -> str:
-    """Content hash of a model file, 16 hexadecimal digits.
-
-    Raises
-    ------
-    WorkdirError
-        There is no such file.
-    """
-    try:
-        return hashlib.sha256(model.read_bytes()).hexdigest()[:16]
-    except FileNotFoundError:
-        raise WorkdirError(f"there is no trained model at {model}; run 'tailshard train' first") from None
 
 
 def scored_with(store: Path, catalog: Catalog) -> str:
@@ -181,17 +255,18 @@ def scored_with(store: Path, catalog: Catalog) -> str:
     return str(next(iter(models.values())))
 
 
-def unscored(store: Path, digest: str) -> str | None:
-    """Say what lacks an error by this model, or None where every event has one. No error is read."""
+def unscored(store: Path, digest: str, seeds: Sequence[int] = ()) -> str | None:
+    """Say what lacks an error by these models, or None where every event has one. No error is read."""
     catalog = read_catalog(store)
     try:
         if scored_with(store, catalog) != digest:
             return "the errors are those of another model"
     except StoreError as error:
         return str(error)
+    names = (ERROR, *(seed_array(seed) for seed in seeds))
     for slot in catalog.slots:
-        array = events_group(store) / slot.channel / ERROR
-        if slot.selected and not shard_file(array, slot.index, 1).exists():
+        arrays = [events_group(store) / slot.channel / name for name in names]
+        if slot.selected and not all(shard_file(array, slot.index, 1).exists() for array in arrays):
             return f"slot {slot.index} of channel '{slot.channel}' has no errors"
     return None
 
@@ -200,13 +275,19 @@ def _add(events: list[int]) -> int:
     return sum(events)
 
 
-def _name_model(store: Path, channel: str, digest: str | None) -> None:
-    attributes = zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+").attrs
-    attributes.put({**attributes, MODEL: digest})
+def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
+    return zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+")
 
 
-@lru_cache(maxsize=1)
-def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+def _note(store: Path, channel: str, **noted: str | None) -> None:
+    attributes = _error_array(store, channel).attrs
+    if any(attributes.get(name) != value for name, value in noted.items()):
+        attributes.put({**attributes, **noted})
+
+
+@lru_cache(maxsize=_NETWORKS_KEPT)
+def load_once(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+    """Load a model; a worker keeps the last ones."""
     from ..train.checkpoint import load_model
 
     return load_model(model)

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .significance import Array, Spectrum
 
-# Background efficiencies at which a ROC curve is drawn: even on a linear and on a logarithmic axis.
-_ROC_POINTS = np.union1d(np.linspace(0, 1, 101), np.logspace(-5, 0, 101))
+ROC_POINTS = np.union1d(np.linspace(0, 1, 101), np.logspace(-5, 0, 101))
+"""Background efficiencies at which a ROC curve is drawn: even on a linear and on a logarithmic axis."""
 
 # What sums of weights lose to rounding, relative to their total.
 _ROUNDING = 1e-12
@@ -143,7 +143,7 @@ def roc(signal: Spectrum, background: Spectrum) -> Roc:
         return Roc(np.empty(0), np.empty(0), np.empty(0), np.nan)
     curve = _Steps(signal, background)
     last = len(curve.background.values) - 1
-    points = np.union1d(curve.places(_ROC_POINTS), [0, last])
+    points = np.union1d(curve.places(ROC_POINTS), [0, last])
     at = curve.background.values[points]
     uncertainties = curve.uncertainties(points, at)
     return Roc(at, curve.signal.values[points], uncertainties, resolution(background))

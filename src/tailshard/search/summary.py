@@ -72,6 +72,7 @@
                              pseudo_experiments; window is null where none is found, for the reason why_not
     candidates               {count, fraction, limited, smallest_error}, null without data; limited is
                              true where report.maximum_candidates left events of that fraction out
+    ensemble                 of every network, where there is more than one: see `search.ensemble`
     provenance               {pipeline, snapshot, model}: content hashes of what the numbers were made from
 
 **Which yields.** Simulation is quoted from the test split alone, divided by the *configured* test
@@ -115,6 +116,7 @@ def summarise(
     regions: Sequence[Region],
     candidates: Mapping[str, Any] | None,
     provenance: Mapping[str, Any],
+    ensemble: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put every number of a search into one object that JSON can hold.
 
@@ -126,8 +128,8 @@ def summarise(
         With channel axes: fine spectra, observables by region, and the counts.
     regions
         The inclusive region first.
-    candidates, provenance
-        As in the summary.
+    candidates, provenance, ensemble
+        As in the summary, which has no ensemble where there is None.
     """
     quotes = {channel: quote(pipeline, channel) for channel in pipeline.channels}
     kinds = {kind: only(quotes, pipeline.channels_of(kind)) for kind in ("background", "signal", "data")}
@@ -142,7 +144,7 @@ def summarise(
         "warnings": catalog.warnings,
         "regions": [
             {
-                **_region(pipeline, region, histograms, quotes, kinds),
+                **describe_region(pipeline, region, histograms, quotes, kinds),
                 "baselines": of_equal_size(pipeline, histograms, region, kinds),
             }
             for region in regions
@@ -152,6 +154,7 @@ def summarise(
             for signal in kinds["signal"]
         },
         "candidates": candidates,
+        **({} if ensemble is None else {"ensemble": ensemble}),
         "provenance": provenance,
     }
     cleaned: dict[str, Any] = finite_or_none(content)
@@ -207,13 +210,15 @@ def _inputs(catalog: Catalog) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _region(
+def describe_region(
     pipeline: Pipeline,
     region: Region,
     histograms: Filled,
     quotes: Mapping[str, Quote],
     kinds: Mapping[str, Mapping[str, Quote]],
 ) -> dict[str, Any]:
+    """Give what the summary says of a region, but for what stands beside it."""
+
     def expected(channels: Mapping[str, Quote]) -> Spectrum:
         return total(spectrum(histograms[ERROR], channels, region.name))
 

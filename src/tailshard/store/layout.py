@@ -153,7 +153,8 @@ class Column(NamedTuple):
 
 
 SCORE_PREFIX = "score_"
-"""Begins the names of arrays that hold scores other than ``error``; the score stage creates them."""
+"""Begins the names of arrays that hold scores other than ``error``, or the errors of an ensemble's networks;
+the score stage creates them."""
 
 
 def columns(geometry: Geometry, quantities: Mapping[str, tuple[str, str]]) -> dict[str, Column]:

@@ -15,7 +15,7 @@ from ..features.islands import Islands, pack
 from .catalog import Catalog, Slot
 from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
-from .layout import COUNTS, SPLITS, events_group, shard_file
+from .layout import COUNTS, SCORE_PREFIX, SPLITS, events_group, shard_file
 from .memory import Scratch
 from .shard import Shard
 
@@ -122,7 +122,7 @@ class ZarrReader:
         for index in range(start // slot, -(-stop // slot)):
             file = shard_file(self._store / channel / name, index, array.ndim)
             if not (file.exists() and file.stat().st_size):
-                todo = "score" if name == "error" else "ingest"
+                todo = "score" if name == "error" or name.startswith(SCORE_PREFIX) else "ingest"
                 raise StoreError(
                     f"{file} is absent or empty: slot {index} was not written; run tailshard {todo}"
                 )

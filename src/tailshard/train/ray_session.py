@@ -30,6 +30,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # Each worker imports torch first, which takes long where many do so from one file system.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
+    # Ray Tune writes what it is told a second time, in formats of its own.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Its newer tables cannot be silenced.
+    "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Set before Ray starts, unless the user has set it; as it was before, afterwards."""
 
@@ -186,5 +190,5 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
     finally:
         # Ray adds some of its own.
         for name in os.environ.keys() - before:
-            if name.startswith("RAY_"):
+            if name.startswith(("RAY_", "TUNE_")):
                 del os.environ[name]
