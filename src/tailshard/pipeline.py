@@ -177,8 +177,7 @@ class Search:
                     "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
                     **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
                     "training_channels": pipeline.training_channels,
-                    "candidate_fraction": pipeline.report.candidate_fraction,
-                    "maximum_candidates": pipeline.report.maximum_candidates,
+                    **pipeline.report.model_dump(include={"candidate_fraction", "maximum_candidates"}),
                 }
         from .search.history import read_history
 
@@ -225,9 +224,11 @@ class Search:
             return [self.perform_locked(stage, files, keep_model=False) for stage in STAGES]
 
     def check_model(self) -> None:
-        """Refuse a network that does not exist or cannot be made."""
+        """Refuse a network that does not exist or cannot be made, and a scan that cannot be done."""
         from .models import build
+        from .search.bump import require_hunter
 
+        require_hunter(self.pipeline)
         build(self.pipeline.model, self.pipeline.features.multiplicities.size**2)
 
     def perform_locked(
@@ -325,9 +326,8 @@ class Search:
     def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        model = self.model / "model.pt"
         with self.dask() as client:
-            result = score(self.pipeline, self.store, model, client, self.progress, anew)
+            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
