@@ -27,7 +27,7 @@ from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import Ledger, Parts, code_of, locked, provenance
 from .progress import Progress, silent
-from .stages import OUTPUTS, STAGES, Listing, StageOutcome, StageState
+from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,6 +49,7 @@ class Search:
     def __post_init__(self) -> None:
         self.workdir = Path(self.workdir).resolve()
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
+        self._client: Client | None = None
 
     @property
     def store(self) -> Path:
@@ -106,11 +107,6 @@ class Search:
             states.append(StageState(stage, entry is not None, tuple(reasons), *facts))
         return states
 
-    def _outputs(self, stage: str) -> list[Path]:
-        """Files that a stage has just made; those of the store's slots are the catalog's to know."""
-        folder, names = OUTPUTS[stage]
-        return [path for name in names if (path := self.workdir / folder / name).exists()]
-
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""
         if stage == "ingest":
@@ -144,7 +140,7 @@ class Search:
                 return {**code, **configuration(pipeline), "files": files}
             case "train":
                 events = self.snapshot(pipeline.training_channels)
-                if keep_model and self.ledger.keeps(events):
+                if keep_model and self.ledger.keeps(self.decision):
                     events = self.ledger.entries["train"].parts["events"]
                 return {
                     **code,
@@ -181,6 +177,12 @@ class Search:
             "report": pipeline.report.model_dump(mode="json"),
             "description": pipeline.description,
         }
+
+    @property
+    def decision(self) -> str:
+        """Identify what 'tailshard update' decides on: events to learn from, and the policy."""
+        policy = self.pipeline.update.model_dump(mode="json", exclude={"settle"})
+        return content_hash(self.snapshot(self.pipeline.training_channels), policy)
 
     def snapshot(self, channels: tuple[str, ...] | None) -> str:
         """Identify the events of some channels of the store, or of all."""
@@ -280,15 +282,22 @@ class Search:
                 f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "
                 "makes the store anew"
             ) from error
-        self.ledger.record(stage, parts, result, self._outputs(stage))
+        self.ledger.record(stage, parts, result, outputs_of(stage, self.workdir))
         return StageOutcome(stage, True, result)
 
     @contextmanager
     def dask(self) -> Iterator["Client"]:
-        """Start the Dask workers of the profile, and stop them at the end."""
+        """Start the Dask workers of the profile, and stop them at the end; an inner call has the outer's."""
+        if self._client is not None:
+            yield self._client
+            return
         with dask_client(self.profile) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
-            yield client
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
 
     def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
         from .ingest.arrivals import remember
@@ -303,21 +312,12 @@ class Search:
 
     def _train(self, warm_start: bool) -> Mapping[str, Any]:
         from .train.distributed import train
-        from .train.in_force import PREVIOUS, note_training
+        from .train.in_force import beginning, note_training
 
-        previous = self.model / PREVIOUS
-        if not warm_start:
-            previous.unlink(missing_ok=True)
-        result = train(
-            self.pipeline,
-            self.store,
-            self.model,
-            self.progress,
-            self.profile.ray.address,
-            initial=previous if warm_start else None,
-        )
-        note_training(self.model, self.store, self.pipeline.training_channels)
-        previous.unlink(missing_ok=True)
+        address = self.profile.ray.address
+        with beginning(self.model, warm_start) as initial:
+            result = train(self.pipeline, self.store, self.model, self.progress, address, initial=initial)
+            note_training(self.model, self.store, self.pipeline.training_channels)
         return result.to_dict()
 
     def _score(self, anew: bool) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
@@ -26,6 +27,12 @@ OUTPUTS = {
 
 Listing = Mapping[str, str]
 """URL of an input -> a cheap fingerprint of it."""
+
+
+def outputs_of(stage: str, workdir: Path) -> list[Path]:
+    """Find the files that a stage has made; those of the store's slots are the catalog's to know."""
+    folder, names = OUTPUTS[stage]
+    return [path for name in names if (path := workdir / folder / name).exists()]
 
 
 @dataclass(frozen=True)

@@ -162,9 +162,7 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
 def _kept_model(search: Search, state: StageState) -> list[str]:
     """Say why a model is in force that has not learned from everything that is there."""
     kept = search.ledger.kept
-    if kept is None or not state.current:
-        return []
-    if not search.ledger.keeps(search.snapshot(search.pipeline.training_channels)):
+    if kept is None or not state.current or not search.ledger.keeps(search.decision):
         return []
     why = kept["why"] or "an update has not ended"
     of = f"{kept['trained_on']:,} events of {kept['training_events']:,}"

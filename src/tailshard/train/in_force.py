@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def set_aside(model: Path) -> None:
     aside = model / f".{PREVIOUS}"
     shutil.copyfile(model / "model.pt", aside)
     aside.replace(model / PREVIOUS)
+
+
+@contextmanager
+def beginning(model: Path, warm_start: bool) -> Iterator[Path | None]:
+    """Give the model that a training begins with; it stays until that has ended well."""
+    previous = model / PREVIOUS
+    if not warm_start:
+        previous.unlink(missing_ok=True)
+    yield previous if warm_start else None
+    previous.unlink(missing_ok=True)
 
 
 def initial_weights(
