@@ -116,7 +116,7 @@ def test_a_kept_model_is_remembered_until_the_next_training(tmp_path: Path) -> N
     again = Ledger.open(tmp_path, "search")
     assert again.keeps("b")
     assert not again.keeps("c")
-    assert again.kept == {"events": "b", "why": "few events"}
+    assert again.kept == {"decision": "b", "why": "few events"}
     again.forget("train")
     assert not Ledger.open(tmp_path, "search").keeps("b")
 

@@ -85,8 +85,8 @@ class Ledger:
     pipeline: str
     entries: dict[str, Entry] = field(default_factory=dict)
     kept: Mapping[str, Any] | None = None
-    """Why the model stays in force though events have come since it was trained: ``events`` (their snapshot),
-    ``why``, and numbers; None where there is nothing to say."""
+    """Why the model stays in force though events have come since it was trained: ``decision`` (hash of what
+    was decided on), ``why``, and numbers; None where there is nothing to say."""
 
     @classmethod
     def open(cls, workdir: Path, pipeline: str) -> "Ledger":
@@ -149,13 +149,13 @@ class Ledger:
         self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance(), sizes)
         self._write()
 
-    def keeps(self, events: str) -> bool:
-        """Tell whether the model stays in force for a snapshot of the events that it could learn from."""
-        return self.kept is not None and self.kept["events"] == events and "train" in self.entries
+    def keeps(self, decision: str) -> bool:
+        """Tell whether it was decided that the model stays in force, for the events and policy of today."""
+        return self.kept is not None and self.kept["decision"] == decision and "train" in self.entries
 
-    def keep(self, events: str, **facts: Any) -> None:
-        """Enter that the model stays in force for a snapshot, and replace the file."""
-        self.kept = {"events": events, **facts}
+    def keep(self, decision: str, **facts: Any) -> None:
+        """Enter that the model stays in force, and replace the file."""
+        self.kept = {"decision": decision, **facts}
         self._write()
 
     def forget(self, stage: str) -> None:

@@ -27,7 +27,7 @@ from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import Ledger, Parts, code_of, locked, provenance
 from .progress import Progress, silent
-from .stages import OUTPUTS, STAGES, Listing, StageOutcome, StageState
+from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,6 +49,7 @@ class Search:
     def __post_init__(self) -> None:
         self.workdir = Path(self.workdir).resolve()
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
+        self._client: Client | None = None
 
     @property
     def store(self) -> Path:
@@ -87,7 +88,7 @@ class Search:
         keep_model
             A model that 'tailshard update' has kept is current, though events have come since it was trained.
         """
-        files = self._listing() if files is None else files
+        files = self.listing() if files is None else files
         states: list[StageState] = []
         for stage in STAGES:
             entry = self.ledger.entries.get(stage)
@@ -105,19 +106,6 @@ class Search:
             facts = (entry.made, entry.result) if entry else ()
             states.append(StageState(stage, entry is not None, tuple(reasons), *facts))
         return states
-
-    def store_reasons(self) -> list[str]:
-        """Say why the store is not the pipeline's, if it is not; slots that lack something do not count."""
-        return self.ledger.reasons("ingest", self.parts("ingest", self._listing()))
-
-    def _outputs(self, stage: str) -> list[Path]:
-        """Files that a stage has just made; those of the store's slots are the catalog's to know."""
-        from .train.members import files_of
-
-        folder, names = OUTPUTS[stage]
-        if stage == "train":
-            names = (*names, *files_of(self.pipeline.training))
-        return [path for name in names for path in sorted((self.workdir / folder).glob(name))]
 
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""
@@ -137,7 +125,8 @@ class Search:
         """Read the ledger again: another process, or another search, may have worked here."""
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
 
-    def _listing(self) -> Listing:
+    def listing(self) -> Listing:
+        """Look at the inputs."""
         from .ingest.survey import listing
 
         return listing(self.pipeline)
@@ -153,7 +142,7 @@ class Search:
                 return {**code, **configuration(pipeline), "files": files}
             case "train":
                 events = self.snapshot(pipeline.training_channels)
-                if keep_model and self.ledger.keeps(events):
+                if keep_model and self.ledger.keeps(self.decision):
                     events = self.ledger.entries["train"].parts["events"]
                 return {
                     **code,
@@ -189,6 +178,12 @@ class Search:
             "description": pipeline.description,
         }
 
+    @property
+    def decision(self) -> str:
+        """Identify what 'tailshard update' decides on: events to learn from, and the policy."""
+        policy = self.pipeline.update.model_dump(mode="json", exclude={"settle"})
+        return content_hash(self.snapshot(self.pipeline.training_channels), policy)
+
     def snapshot(self, channels: tuple[str, ...] | None) -> str:
         """Identify the events of some channels of the store, or of all."""
         from .store.catalog import read_catalog
@@ -213,12 +208,12 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self.perform_locked(stage, self._listing(), force, retry, keep_model=stage != "train")
+            return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         with locked(self.workdir):
-            files = self._listing()
+            files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read
             return [self.perform_locked(stage, files, keep_model=False) for stage in STAGES]
@@ -290,15 +285,22 @@ class Search:
                 f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "
                 "makes the store anew"
             ) from error
-        self.ledger.record(stage, parts, result, self._outputs(stage))
+        self.ledger.record(stage, parts, result, outputs_of(stage, self.workdir))
         return StageOutcome(stage, True, result)
 
     @contextmanager
     def dask(self) -> Iterator["Client"]:
-        """Start the Dask workers of the profile, and stop them at the end."""
+        """Start the Dask workers of the profile, and stop them at the end; an inner call has the outer's."""
+        if self._client is not None:
+            yield self._client
+            return
         with dask_client(self.profile) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
-            yield client
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
 
     def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
         from .ingest.arrivals import remember
@@ -313,14 +315,12 @@ class Search:
 
     def _train(self, warm_start: bool) -> Mapping[str, Any]:
         from .train.ensemble import train_all
-        from .train.in_force import forget_previous, note_training
+        from .train.in_force import beginning, note_training
 
-        if not warm_start:
-            forget_previous(self.model)
         where = (self.store, self.model, self.progress, self.profile.ray.address)
-        result = train_all(self.pipeline, *where, warm_start=warm_start)
-        note_training(self.model, self.store, self.pipeline.training_channels)
-        forget_previous(self.model)
+        with beginning(self.model, warm_start):
+            result = train_all(self.pipeline, *where, warm_start=warm_start)
+            note_training(self.model, self.store, self.pipeline.training_channels)
         return result
 
     def _score(self, anew: bool) -> Mapping[str, Any]:

@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 STAGES = ("ingest", "train", "score", "histogram", "report")
 
 OUTPUTS = {
     "ingest": ("store", ("catalog.json",)),
-    "train": ("model", ("model.pt", "metrics.jsonl", "trained_on.json")),
+    "train": (
+        "model",
+        (
+            *("model.pt", "metrics.jsonl", "trained_on.json"),
+            *("seed_*/model.pt", "seed_*/metrics.jsonl"),  # of an ensemble
+        ),
+    ),
     "score": ("store", ()),
     "histogram": (
         "results",
@@ -22,11 +29,16 @@ OUTPUTS = {
         ("histograms.root", "histograms.uhi.json", "reconstructions.npz", "cells.html", "index.html"),
     ),
 }
-"""Folder of a stage below the work directory, and the files that it leaves there: names or patterns. Those of
-the networks of an ensemble are `train.members`'s to know."""
+"""Folder of a stage below the work directory, and the files that it leaves there: names or patterns."""
 
 Listing = Mapping[str, str]
 """URL of an input -> a cheap fingerprint of it."""
+
+
+def outputs_of(stage: str, workdir: Path) -> list[Path]:
+    """Find the files that a stage has made; those of the store's slots are the catalog's to know."""
+    folder, names = OUTPUTS[stage]
+    return [path for name in names for path in sorted((workdir / folder).glob(name))]
 
 
 @dataclass(frozen=True)

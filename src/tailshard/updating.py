@@ -12,6 +12,7 @@ the next update after one that died.
 
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from .config import Update
@@ -20,7 +21,7 @@ from .ledger import locked
 from .pipeline import Search
 from .search.drift import Drift, error_drift, feature_drift
 from .search.history import add_to_history
-from .stages import StageOutcome, StageState
+from .stages import Listing, StageOutcome, StageState
 from .store.catalog import Catalog, read_catalog
 from .train.in_force import PREVIOUS, TrainedOn, set_aside, trained_on
 
@@ -63,15 +64,18 @@ def update(search: Search, names: Iterable[str] | None = None, wait: float = 0.0
             )
         if not states[1].exists:
             search.check_model()  # now, not after everything is read
-        outcomes = [search.perform_locked("ingest", arrivals.listing, inputs=arrivals.inputs)]
-        verdict, trained = _model_in_force(search, arrivals)
-        outcomes.append(trained)
-        scored = search.perform_locked("score", arrivals.listing)
-        if scored.did:
-            verdict["scored"] = scored.result["slots"]["scored"]
-        outcomes += [scored, search.perform_locked("histogram", arrivals.listing)]
+        files = arrivals.listing
+        with ExitStack() as cluster:
+            if any(not state.current for state in states[:-1]):  # one for all that the report is made of
+                cluster.enter_context(search.dask())
+            outcomes = [search.perform_locked("ingest", files, inputs=arrivals.inputs)]
+            verdict, trained = _model_in_force(search, files, cluster)
+            scored = search.perform_locked("score", files)
+            if scored.did:
+                verdict["scored"] = scored.result["slots"]["scored"]
+            outcomes += [trained, scored, search.perform_locked("histogram", files)]
         _note(search, verdict)
-        outcomes.append(search.perform_locked("report", arrivals.listing))
+        outcomes.append(search.perform_locked("report", files))
         return _told(search, arrivals, outcomes, verdict)
 
 
@@ -86,35 +90,38 @@ def _memory(search: Search) -> dict[str, Remembered]:
 # -- the model -------------------------------------------------------------------------------------
 
 
-def _model_in_force(search: Search, arrivals: Arrivals) -> tuple[Json, StageOutcome]:
+def _model_in_force(search: Search, files: Listing, cluster: ExitStack) -> tuple[Json, StageOutcome]:
     """Train, or find that the model stays in force; say why, and what came of it."""
-    files = arrivals.listing
+
+    def trained(why: str, warm_start: bool, drift: Json | None = None) -> tuple[Json, StageOutcome]:
+        cluster.close()  # training has workers of its own
+        result = _trained(search, files, why, warm_start, drift)
+        cluster.enter_context(search.dask())
+        return result
+
     strict = next(state for state in search.states(files, keep_model=False) if state.stage == "train")
     entry = search.ledger.entries.get("train")
     if entry is None:
         unfinished = (search.model / PREVIOUS).exists()
         why = "an earlier update had begun to train" if unfinished else "there was no finished model"
-        return _trained(search, files, why, unfinished)
+        return trained(why, unfinished)
     catalog = read_catalog(search.store)
     if strict.current:
         return _kept(search, catalog, strict, "no event that it could learn from has come or gone")
-    events = search.snapshot(search.pipeline.training_channels)
     if not _lags(search, files):
-        return _trained(search, files, "; ".join(strict.reasons), warm_start=False)
-    if search.ledger.keeps(events) and (kept := search.ledger.kept) and kept["why"]:
+        return trained("; ".join(strict.reasons), warm_start=False)
+    if search.ledger.keeps(search.decision) and (kept := search.ledger.kept) and kept["why"]:
         return _kept(search, catalog, strict, kept["why"], kept["drift"])
     found = trained_on(search.model, catalog, search.pipeline.training_channels)
-    retrain, why, drift, scored = _decided(search, arrivals, catalog, found, events)
+    retrain, why, drift, scored = _decided(search, files, catalog, found)
     if retrain:
-        return _trained(search, files, why, search.pipeline.update.warm_start, drift)
-    search.ledger.keep(
-        events, why=why, drift=drift, trained_on=found.events, training_events=found.present_events
-    )
+        return trained(why, search.pipeline.update.warm_start, drift)
+    _keep(search, found, why, drift)
     verdict, outcome = _kept(search, catalog, strict, why, drift)
     return {**verdict, "scored": scored}, outcome
 
 
-def _lags(search: Search, files: Any) -> bool:
+def _lags(search: Search, files: Listing) -> bool:
     """Tell whether the model fits the pipeline but for the events that have come or gone."""
     entry = search.ledger.entries["train"]
     now = {**search.parts("train", files, keep_model=False), "events": entry.parts["events"]}
@@ -122,7 +129,7 @@ def _lags(search: Search, files: Any) -> bool:
 
 
 def _decided(
-    search: Search, arrivals: Arrivals, catalog: Catalog, found: TrainedOn, events: str
+    search: Search, files: Listing, catalog: Catalog, found: TrainedOn
 ) -> tuple[bool, str, Json, int]:
     """Ask the pipeline's policy, the cheapest measure first: answer, reason, measures and slots scored."""
     policy, pipeline = search.pipeline.update, search.pipeline
@@ -136,10 +143,8 @@ def _decided(
     if retrain:
         return True, words, drift, 0
     # The model stays in force for the time of a look at the errors of what is new.
-    search.ledger.keep(
-        events, why=None, drift=drift, trained_on=found.events, training_events=found.present_events
-    )
-    outcome = search.perform_locked("score", arrivals.listing)
+    _keep(search, found, None, drift)
+    outcome = search.perform_locked("score", files)
     with search.dask() as client:
         measured = error_drift(
             pipeline,
@@ -155,6 +160,11 @@ def _decided(
     retrain, more = _drifted("errors", measured, policy.error_drift)
     scored = outcome.result["slots"]["scored"] if outcome.did else 0
     return retrain, more if retrain else f"{words}; {more}", drift, scored
+
+
+def _keep(search: Search, found: TrainedOn, why: str | None, drift: Json) -> None:
+    counts = {"trained_on": found.events, "training_events": found.present_events}
+    search.ledger.keep(search.decision, why=why, drift=drift, **counts)
 
 
 def _too_many(policy: Update, found: TrainedOn) -> tuple[bool, str]:
@@ -183,7 +193,7 @@ def _drifted(what: str, measured: Drift | None, threshold: float | None) -> tupl
 
 
 def _trained(
-    search: Search, files: Any, why: str, warm_start: bool, drift: Json | None = None
+    search: Search, files: Listing, why: str, warm_start: bool, drift: Json | None = None
 ) -> tuple[Json, StageOutcome]:
     if warm_start and "train" in search.ledger.entries:
         set_aside(search.model)

@@ -162,9 +162,7 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
 def _kept_model(search: Search, state: StageState) -> list[str]:
     """Say why a model is in force that has not learned from everything that is there."""
     kept = search.ledger.kept
-    if kept is None or not state.current:
-        return []
-    if not search.ledger.keeps(search.snapshot(search.pipeline.training_channels)):
+    if kept is None or not state.current or not search.ledger.keeps(search.decision):
         return []
     why = kept["why"] or "an update has not ended"
     of = f"{kept['trained_on']:,} events of {kept['training_events']:,}"
@@ -204,7 +202,8 @@ def tune(pipeline: Path | str, **options: Unpack[Options]) -> Json:
 
     search = open_search(pipeline, **options)
     with locked(search.workdir):
-        if reasons := search.store_reasons():
+        # Slots that lack something do not count: what is there can be learned from.
+        if reasons := search.ledger.reasons("ingest", search.parts("ingest", search.listing())):
             raise WorkdirError(f"cannot tune: ingest {'; '.join(reasons)}. Run 'tailshard ingest' first")
         out = search.results / "tune"
         result = tune(search.pipeline, search.store, out, search.progress, search.profile.ray)

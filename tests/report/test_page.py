@@ -21,7 +21,7 @@ PROVENANCE = {
 TITLES = (
     *("Samples", "Cutflow", "Data and simulation", "Cells of the matrix", "Correlations", "Anomaly score"),
     *("Signal regions", "Significance", "Limits"),
-    *("Separation", "Training", "Average events", "Candidates", "Quarantine", "Provenance"),
+    *("Separation", "Training", "Average events", "Candidates", "Updates", "Quarantine", "Provenance"),
 )
 
 

@@ -30,6 +30,7 @@ from ..pipeline import Search
 from ..progress import Progress
 from ..search.histogram import write_json
 from ..search.score import MODEL
+from ..stages import outputs_of
 from ..store.catalog import Catalog, read_catalog, write_catalog
 from ..store.check_slot import ERROR
 from ..store.export import aside
@@ -176,9 +177,9 @@ def _link_channel(store: Path, place: Path, channel: str) -> None:
 
 def _enter(made: Search, catalog: Catalog, trained: Mapping[str, Any] | None) -> None:
     """Enter store and model into the new ledger, so that nothing of them is made again."""
-    files = made._listing()
+    files = made.listing()
     result = IngestResult(catalog, 0, len(catalog.slots), 0).to_dict()
-    made.ledger.record("ingest", made.parts("ingest", files), result, made._outputs("ingest"))
+    made.ledger.record("ingest", made.parts("ingest", files), result, outputs_of("ingest", made.workdir))
     if trained is not None:
         result = {**trained, "path": str(made.model / "model.pt")}
-        made.ledger.record("train", made.parts("train", files), result, made._outputs("train"))
+        made.ledger.record("train", made.parts("train", files), result, outputs_of("train", made.workdir))

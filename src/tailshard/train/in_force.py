@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +99,19 @@ def set_aside(model: Path) -> None:
             aside.replace(folder / PREVIOUS)
 
 
-def forget_previous(model: Path) -> None:
+def _forget_previous(model: Path) -> None:
     """Remove what was set aside."""
     for folder in (model, *all_member_folders(model)):
         (folder / PREVIOUS).unlink(missing_ok=True)
+
+
+@contextmanager
+def beginning(model: Path, warm_start: bool) -> Iterator[None]:
+    """Keep the networks that a training begins with until it has ended well; none where it begins anew."""
+    if not warm_start:
+        _forget_previous(model)
+    yield
+    _forget_previous(model)
 
 
 def initial_weights(
