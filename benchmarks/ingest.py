@@ -52,8 +52,7 @@ def tables(settings: Settings) -> list[Table]:  # noqa: ARG001 (the same for all
             ),
             baseline=READING,
             goals=tuple(
-                Goal(f"tailshard, {codec}, {workers} worker{'s' * (workers > 1)}", "rate", PANDAS, least=10)
-                for codec in data.CODECS
+                Goal(f"tailshard, islands, {workers} worker{'s' * (workers > 1)}", "rate", PANDAS, least=10)
                 for workers in (1, 2)
             ),
             repeats=3,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import uproot
+from click.testing import CliRunner
 
 from tailshard import cli
 
@@ -108,7 +109,17 @@ def test_every_verb_of_a_pipeline_takes_the_common_options() -> None:
     common = {"workdir", "data_root", "overrides", "cluster", "workers", "as_json"}
     for name, verb in cli.main.commands.items():
         taken = {parameter.name for parameter in verb.params}
-        assert name in ("demo", "toys") or common <= taken, name
+        assert name in ("demo", "toys", "unblind") or common <= taken, name
+
+
+def test_an_update_takes_its_files_from_standard_input(pipeline: Path, tmp_path: Path) -> None:
+    command = ["update", str(pipeline), "--workdir", str(tmp_path / "work"), "--files", "-", "--json"]
+    answer = CliRunner().invoke(cli.main, command, input=f"\n  {tmp_path}/other.root  \n")
+    assert answer.exit_code == 1
+    assert (
+        f"{tmp_path}/other.root fits no files of this pipeline"
+        in json.loads(answer.stdout)["error"]["message"]
+    )
 
 
 def test_status_of_nothing_says_that_everything_is_missing(pipeline: Path, tmp_path: Path) -> None:

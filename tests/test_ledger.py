@@ -1,4 +1,6 @@
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,45 @@ def test_two_runs_cannot_share_a_work_directory(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_taking_hold_of_a_work_directory_touches_nothing_in_it(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        before = (tmp_path / ".lock").stat().st_mtime_ns
+    time.sleep(0.01)
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").stat().st_mtime_ns == before
+
+
+def test_one_who_waits_gets_hold_of_it_when_it_is_free(tmp_path: Path) -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    with pytest.raises(WorkdirError, match=r"is still, after 0\.01 s, at work"), locked(tmp_path, wait=0.01):
+        pass
+    with locked(tmp_path, wait=30):
+        pass
+    other.join()
+
+
+def test_a_kept_model_is_remembered_until_the_next_training(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "search")
+    ledger.record("train", {"events": "a"}, {"model": "m"})
+    assert not ledger.keeps("b")
+    ledger.keep("b", why="few events")
+    again = Ledger.open(tmp_path, "search")
+    assert again.keeps("b")
+    assert not again.keeps("c")
+    assert again.kept == {"decision": "b", "why": "few events"}
+    again.forget("train")
+    assert not Ledger.open(tmp_path, "search").keeps("b")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from tailshard.blind.hide import Hiding, hide
 from tailshard.config import Pipeline
 from tailshard.ingest.stage import ingest
 from tailshard.launch import ClusterProfile, DaskProfile, dask_client
 from tailshard.pipeline_files import load, shipped
+from tailshard.progress import silent
 from tailshard.search.histogram import histogram
 from tailshard.search.score import score
 from tailshard.store.catalog import read_catalog
+from tailshard.stress.disturbances import DISTURBANCES
+from tailshard.stress.measure import measure
 from tailshard.toys import make_toys
 from tailshard.train.distributed import train
 
@@ -41,6 +45,14 @@ def _peak_after_each_stage(pipeline: Pipeline, workdir: Path) -> dict[str, int]:
     with dask_client(PROFILE) as client:
         histogram(pipeline, store, workdir / "results", client)
         peaks["histogram"] = peak_of_the_worker(client)
+    catalog, signals = read_catalog(store), pipeline.channels_of("signal")
+    with dask_client(PROFILE) as client:
+        channels = dict.fromkeys(pipeline.channels_of("background"), DISTURBANCES)
+        measure(pipeline, store, catalog, model / "model.pt", channels, 1, client, silent)
+        peaks["stress"] = peak_of_the_worker(client)
+    with dask_client(PROFILE) as client:
+        hide(pipeline, store, catalog, workdir / "blind", signals, Hiding(), 1, client, silent)
+        peaks["blind"] = peak_of_the_worker(client)
     return peaks
 
 

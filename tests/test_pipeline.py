@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def test_a_later_stage_needs_the_earlier_ones(toys: Path, tmp_path: Path) -> Non
     assert _stale(search) == list(STAGES)
     with pytest.raises(WorkdirError, match="cannot train: ingest has not been made yet"):
         search.perform("train")
+
+
+def test_a_scan_that_cannot_be_done_is_refused_before_anything_is_read(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyBumpHunter", None)
+    pipeline = load(shipped("demo"), [*SMALL, "histograms.bump={quantity: m_ll}"], str(toys))
+    with pytest.raises(ConfigError, match="needs pyBumpHunter, which is not installed"):
+        Search(pipeline, tmp_path, PROFILE).perform_all()
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_network_that_does_not_exist_is_refused_before_anything_is_read(toys: Path, tmp_path: Path) -> None:

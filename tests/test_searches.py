@@ -74,7 +74,7 @@ def test_the_page_and_the_root_file_hold_what_they_should(demo: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "counts", "signals"),
     [
-        ("open-data", {"ttWW": 2898, "zprime3000": 352, "data": 105}, ["zprime3000"]),
+        ("open-data", {"ttWW": 2670, "zprime3000": 338, "data": 30}, ["zprime3000"]),
         ("open-data-4lep", {"Zee": 243, "ttbar": 334, "ttW": 333, "data": 27 + 86}, []),
     ],
 )

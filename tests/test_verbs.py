@@ -13,11 +13,12 @@ from tailshard.pipeline_files import shipped
 
 OF_A_PIPELINE = (
     *("ingest", "train", "score", "histogram", "report"),
-    *("run", "plan", "tune", "status", "validate"),
+    *("run", "update", "plan", "tune", "status", "validate"),
 )
+OF_A_TRAINED_SEARCH = ("stress", "blind")
 
 
-@pytest.mark.parametrize("name", OF_A_PIPELINE)
+@pytest.mark.parametrize("name", [*OF_A_PIPELINE, *OF_A_TRAINED_SEARCH])
 def test_a_verb_shows_the_options_that_it_takes(name: str) -> None:
     parameters = inspect.signature(getattr(verbs, name)).parameters
     assert next(iter(parameters)) == "pipeline"
@@ -28,7 +29,7 @@ def test_a_verb_shows_the_options_that_it_takes(name: str) -> None:
     assert ("strict" in parameters) is (name in ("ingest", "run"))
 
 
-@pytest.mark.parametrize("name", OF_A_PIPELINE)
+@pytest.mark.parametrize("name", [*OF_A_PIPELINE, *OF_A_TRAINED_SEARCH])
 def test_a_wrong_option_is_refused_in_the_name_of_the_verb(name: str) -> None:
     with pytest.raises(
         TypeError, match=rf"^{name}\(\) has no option dataroot; it takes pipeline, .*data_root"

@@ -15,6 +15,7 @@ import click
 
 from . import show
 from .errors import TailshardError
+from .robustness_cli import add_commands
 from .terminal import print_json, print_table, progress_bars
 
 Json = dict[str, Any]
@@ -156,37 +157,69 @@ def _verb(*options: Option) -> Callable[[Command], Command]:
 @_verb(*COMMON, STRICT, FORCE)
 def ingest(result: Json) -> None:
     """Read ntuples, select events and write the shard store."""
-    _show_stages(result)
+    show.stages(result)
 
 
 @_verb(*COMMON, FORCE)
 def train(result: Json) -> None:
     """Train the autoencoder on the store."""
-    _show_stages(result)
+    show.stages(result)
 
 
 @_verb(*COMMON, FORCE)
 def score(result: Json) -> None:
-    """Write the reconstruction error of every event."""
-    _show_stages(result)
+    """Write the error of every event, and other scores."""
+    show.stages(result)
 
 
 @_verb(*COMMON, FORCE)
 def histogram(result: Json) -> None:
     """Reduce errors to histograms, regions and significances."""
-    _show_stages(result)
+    show.stages(result)
 
 
 @_verb(*COMMON, FORCE)
 def report(result: Json) -> None:
     """Write the page, figures and files for physicists."""
-    _show_stages(result)
+    show.stages(result)
 
 
 @_verb(*COMMON, STRICT)
 def run(result: Json) -> None:
     """Make whatever is missing or stale, from ntuples to report."""
-    _show_stages(result)
+    show.stages(result)
+
+
+def _lines(_context: click.Context, _parameter: click.Parameter, file: Any) -> list[str] | None:
+    return None if file is None else [line.strip() for line in file if line.strip()]
+
+
+@_verb(
+    *COMMON,
+    click.option(
+        "--files",
+        type=click.File(),
+        callback=_lines,
+        help="Look only at the files that this file lists, one path or URL a line; - is standard input.",
+    ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="SECONDS",
+        help="Wait for another tailshard that works on the same search.  [default: refuse at once]",
+    ),
+)
+def update(result: Json) -> None:
+    """Take in files that have arrived, changed or gone.
+
+    Reads and scores only what is new, with the model in force; trains again where the pipeline's 'update'
+    says so.
+    """
+    show.update(result)
+    show.quarantine(result["stages"]["ingest"].get("quarantine", []), "not read")
+    show.warnings(result["stages"]["ingest"].get("warnings", []))
+    click.echo(f"Open the report: {result['report']}")
 
 
 @_verb(*COMMON, *ELSEWHERE)
@@ -205,7 +238,7 @@ def plan(result: Json) -> None:
     )
     for what, text in result["estimates"].items():
         click.echo(f"{what}: {text}")
-    _show_quarantine(result["quarantine"], "cannot be read")
+    show.quarantine(result["quarantine"], "cannot be read")
     if "extrapolation" in result:
         show.extrapolation(result["extrapolation"])
 
@@ -223,12 +256,12 @@ def status(result: Json) -> None:
         f"Outputs in {result['workdir']}",
         ("stage", "state", "made", "why"),
         [
-            (row["stage"], row["state"], row["made"] or "", _shortened(row["reasons"]))
+            (row["stage"], row["state"], row["made"] or "", show.shortened(row["reasons"]))
             for row in result["stages"]
         ],
     )
-    _show_quarantine(result["quarantine"], "in quarantine")
-    _show_warnings(result["warnings"])
+    show.quarantine(result["quarantine"], "in quarantine")
+    show.warnings(result["warnings"])
 
 
 @_verb(*COMMON)
@@ -269,6 +302,9 @@ def export(result: Json) -> None:
     click.echo(f"{result['events']:,} events, {result['bytes'] / 1e6:,.1f} MB in {result['store']}")
 
 
+add_commands(_verb, COMMON)  # stress, blind and unblind
+
+
 @_verb(
     click.option(
         "--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True
@@ -279,7 +315,7 @@ def export(result: Json) -> None:
 )
 def demo(result: Json) -> None:
     """Search toy ntuples: the whole street in a few minutes."""
-    _show_stages(result)
+    show.stages(result)
 
 
 @_verb(
@@ -298,29 +334,3 @@ def toys(result: Json) -> None:
     """Write toy ntuples with known truth into FOLDER."""
     files = sum(len(sample["files"]) for sample in result["samples"].values())
     click.echo(f"{files} toy ntuples, and their truth in truth.json")
-
-
-def _show_stages(result: Json) -> None:
-    stages = result["stages"]
-    for name, stage in stages.items():
-        click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
-    _show_quarantine(stages.get("ingest", {}).get("quarantine", []), "not read")
-    _show_warnings(stages.get("ingest", {}).get("warnings", []))
-    if "report" in stages:
-        click.echo(f"Open the report: {stages['report']['page']}")
-
-
-def _shortened(reasons: list[str], most: int = 3) -> str:
-    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
-    return "; ".join([*reasons[:most], *more])
-
-
-def _show_warnings(sentences: list[str]) -> None:
-    for sentence in sentences:
-        click.secho(f"warning: {sentence}", fg="yellow")
-
-
-def _show_quarantine(rows: list[Json], what: str) -> None:
-    for row in rows:
-        entries = "" if row["start"] is None else f", entries {row['start']} to {row['stop']}"
-        click.secho(f"{what}: {row['dataset']}: {row['url']}{entries}: {row['reason']}", fg="yellow")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from .correction import Correction
 from .cuts import Selection
 from .data_taking import Campaign, Year, kept_years, refuse_other_luminosity
+from .inference import Bump, Limits
 from .learning import Model, Score, Training
 from .parts import CrossSection, Energy, Fraction, Locations, Luminosity, Name, Part, PluginName, Positive
 from .tuning import Tune
@@ -163,10 +164,16 @@ def _default_observables() -> dict[str, Observable]:
     return {
         "met": Observable(bins=50, range=(0, 1000)),
         "leading_lepton_pt": Observable(bins=50, range=(0, 1000)),
+        "leading_jet_pt": Observable(bins=50, range=(0, 1000)),
         "m_ll": Observable(bins=60, range=(0, 600)),
         "m_lll": Observable(bins=50, range=(0, 1000)),
+        "m_llll": Observable(bins=50, range=(0, 1000)),
+        "m_t": Observable(bins=50, range=(0, 500)),
         "h_t": Observable(bins=50, range=(0, 2500)),
         "m_eff": Observable(bins=60, range=(0, 3000)),
+        "delta_r_ll": Observable(bins=30, range=(0, 6)),
+        "delta_phi_ll": Observable(bins=32, range=(0, 3.2)),
+        "leptons": Observable(bins=8, range=(0, 8)),
         "jets": Observable(bins=12, range=(0, 12)),
         "b_jets": Observable(bins=7, range=(0, 7)),
     }
@@ -178,7 +185,12 @@ class Histograms(Part):
     observables: dict[str, Observable] = Field(default_factory=_default_observables)
     """Kinematic quantities of the store by name; range in GeV where the quantity has a unit."""
     error: Observable = Observable(bins=60, range=(-5, 1))
-    """log10 of the reconstruction error, as drawn; cuts and AUC use a far finer axis."""
+    """log10 of the error, as drawn; cuts and AUC use a far finer axis."""
+    cell_bins: Annotated[int, Field(ge=0)] = 30
+    """Bins of the histogram of each cell of the matrix, their range from the store's statistics; 0: the cells
+    are neither histogrammed nor correlated."""
+    bump: Bump | None = None
+    """Scan for a local excess of data; none where left out."""
 
 
 class Report(Part):
@@ -191,6 +203,27 @@ class Report(Part):
     """Events listed at most, however much data there is."""
     event_displays: Annotated[int, Field(ge=0)] = 3
     """Most anomalous candidates whose matrices are drawn."""
+    worst_cells: Annotated[int, Field(ge=0)] = 6
+    """Cells of the matrix that are drawn: those in which data and simulation agree least."""
+    all_cells: bool = False
+    """Draw every cell, on a page of its own (cells.html)."""
+
+
+class Update(Part):
+    """What 'tailshard update' takes for finished, and when it trains again."""
+
+    settle: float = Field(default=60.0, ge=0)
+    """Seconds for which a file must not have been modified; a younger one is left for the next time."""
+    new_events: float | None = Field(default=None, gt=0)
+    """Train again when events that the network has not learned from, and such of those that it has learned
+    from as are gone, are together more than this share of those that it has learned from."""
+    error_drift: float | None = Field(default=None, gt=0)
+    """Train again when the errors of new events differ by a population stability index above this (0.25 is
+    customary) from those of the events that it was trained on, and not by chance."""
+    feature_drift: float | None = Field(default=None, gt=0)
+    """The same of the cell of the matrices that differs most."""
+    warm_start: bool = True
+    """Begin with the network in force; false: anew."""
 
 
 class Pipeline(Part):
@@ -217,9 +250,12 @@ class Pipeline(Part):
     score: Score = Score()
     regions: Regions = Regions()
     histograms: Histograms = Histograms()
+    limits: Limits | None = Limits()
+    """Upper limits on the signals; null for none."""
     report: Report = Report()
     tune: Tune | None = None
     """What `tailshard tune` tries; no stage of a run looks at it."""
+    update: Update = Update()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Pipeline":

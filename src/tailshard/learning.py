@@ -68,6 +68,9 @@ class Sampling(Part):
     """Times that each event is read: 0.5 reads half of them, other ones in every epoch."""
     at_most: Positive | None = None
     """Events read in an epoch."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Part of the channel's events that training sees at all: the same ones in every epoch, by the seed.
+    `factor` counts from them: a share of 0.01 with a factor of 100 makes an epoch of the usual length."""
 
 
 Seed = Annotated[int, Field(ge=0)]

@@ -9,13 +9,14 @@ import fcntl
 import json
 import os
 import platform
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .config import content_hash
 from .errors import WorkdirError
@@ -37,7 +38,19 @@ _MODULES = {
 Parts = Mapping[str, Any]
 """Key of an output, by part: JSON values."""
 
-_PACKAGES = ("numpy", "awkward", "uproot", "coffea", "dask", "dask-awkward", "zarr", "torch", "ray", "hist")
+_PACKAGES = (
+    "numpy",
+    "awkward",
+    "uproot",
+    "coffea",
+    "dask",
+    "dask-awkward",
+    "zarr",
+    "torch",
+    "ray",
+    "hist",
+    "pyhf",
+)
 
 
 def code_of(stage: str) -> dict[str, Any]:
@@ -71,6 +84,9 @@ class Ledger:
     path: Path
     pipeline: str
     entries: dict[str, Entry] = field(default_factory=dict)
+    kept: Mapping[str, Any] | None = None
+    """Why the model stays in force though events have come since it was trained: ``decision`` (hash of what
+    was decided on), ``why``, and numbers; None where there is nothing to say."""
 
     @classmethod
     def open(cls, workdir: Path, pipeline: str) -> "Ledger":
@@ -94,7 +110,8 @@ class Ledger:
                     f"{workdir} was made by the pipeline '{content['pipeline']}', not '{pipeline}'; "
                     "use another --workdir, or remove this one"
                 )
-            return cls(path, pipeline, {name: Entry(**entry) for name, entry in content["stages"].items()})
+            entries = {name: Entry(**entry) for name, entry in content["stages"].items()}
+            return cls(path, pipeline, entries, content.get("kept"))
         except FileNotFoundError:
             return cls(path, pipeline)
         except NotADirectoryError:
@@ -132,8 +149,19 @@ class Ledger:
         self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance(), sizes)
         self._write()
 
+    def keeps(self, decision: str) -> bool:
+        """Tell whether it was decided that the model stays in force, for the events and policy of today."""
+        return self.kept is not None and self.kept["decision"] == decision and "train" in self.entries
+
+    def keep(self, decision: str, **facts: Any) -> None:
+        """Enter that the model stays in force, and replace the file."""
+        self.kept = {"decision": decision, **facts}
+        self._write()
+
     def forget(self, stage: str) -> None:
         """Strike out an output, before it is made again."""
+        if stage == "train":
+            self.kept = None
         if self.entries.pop(stage, None) is not None:
             self._write()
 
@@ -149,6 +177,7 @@ class Ledger:
         content = {
             "version": LEDGER_VERSION,
             "pipeline": self.pipeline,
+            "kept": self.kept,
             "stages": {
                 name: {
                     "parts": entry.parts,
@@ -185,8 +214,15 @@ def provenance() -> dict[str, Any]:
 
 
 @contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold a work directory, so that no two runs write into it.
+
+    Parameters
+    ----------
+    workdir
+        Made where it is absent; nothing in it is touched.
+    wait
+        Seconds to wait for another process that holds it.
 
     Raises
     ------
@@ -195,17 +231,27 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("w")
+        file = (workdir / ".lock").open("a")
     except OSError as error:
         raise WorkdirError(f"cannot write the work directory {workdir}: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise WorkdirError(
-                f"another tailshard is at work in {workdir}; wait for it or use another --workdir"
-            ) from error
+        until = time.monotonic() + wait
+        while not _lock(file):
+            if time.monotonic() >= until:
+                waited = f" still, after {wait:g} s," if wait else ""
+                raise WorkdirError(
+                    f"another tailshard is{waited} at work in {workdir}; wait for it or use another --workdir"
+                )
+            time.sleep(0.2)
         yield
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:

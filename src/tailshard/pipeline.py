@@ -4,9 +4,11 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
 
     workdir/
       ledger.json     what exists and what made it
+      inputs.json     what the files of the last ingest looked like       ingest
+      partials/       what was made of each slot, for the next time       ingest, histogram
       store/          catalog.json, events.zarr (sharded Zarr v3)  ingest, score
       model/          model.pt, metrics.jsonl; seed_1/ ...        train
-      results/        histograms, regions, summary, candidates    histogram
+      results/        histograms, cells, summary, candidates ...  histogram
       report/         index.html, histograms.root                 report
 """
 
@@ -14,51 +16,23 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import registry
-from .config import Pipeline
+from .config import Pipeline, content_hash
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .launch import ClusterProfile, dask_client
 from .learning import WHERE_IT_RUNS
 from .ledger import Ledger, Parts, code_of, locked, provenance
 from .progress import Progress, silent
+from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
 
 if TYPE_CHECKING:
     from distributed import Client
 
-STAGES = ("ingest", "train", "score", "histogram", "report")
-
-Listing = Mapping[str, str]
-"""URL of an input -> a cheap fingerprint of it."""
-
-
-@dataclass(frozen=True)
-class StageState:
-    """Whether the output of a stage can be used as it is."""
-
-    stage: str
-    exists: bool
-    reasons: tuple[str, ...]
-    """Why it must be made again; empty where it is current."""
-    made: Mapping[str, Any] | None = None
-    result: Mapping[str, Any] | None = None
-
-    @property
-    def current(self) -> bool:
-        """The output fits the pipeline, its inputs and this version of tailshard."""
-        return not self.reasons
-
-
-@dataclass(frozen=True)
-class StageOutcome:
-    """What a verb did."""
-
-    stage: str
-    did: bool
-    """False where the output was current already."""
-    result: Mapping[str, Any]
+    from .ingest.survey import Inputs
 
 
 @dataclass
@@ -75,6 +49,7 @@ class Search:
     def __post_init__(self) -> None:
         self.workdir = Path(self.workdir).resolve()
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
+        self._client: Client | None = None
 
     @property
     def store(self) -> Path:
@@ -92,21 +67,28 @@ class Search:
         return self.workdir / "results"
 
     @property
+    def partials(self) -> Path:
+        """Folder that keeps what was made of single slots."""
+        return self.workdir / "partials"
+
+    @property
     def report_page(self) -> Path:
         """The page to open."""
         return self.workdir / "report" / "index.html"
 
     # -- what is stale ---------------------------------------------------------------------------
 
-    def states(self, files: Listing | None = None) -> list[StageState]:
+    def states(self, files: Listing | None = None, keep_model: bool = True) -> list[StageState]:
         """Tell for every stage whether its output exists, and why it is stale if it is.
 
         Parameters
         ----------
         files
             What the inputs were when the work began; they are looked at now where it is left out.
+        keep_model
+            A model that 'tailshard update' has kept is current, though events have come since it was trained.
         """
-        files = self._listing() if files is None else files
+        files = self.listing() if files is None else files
         states: list[StageState] = []
         for stage in STAGES:
             entry = self.ledger.entries.get(stage)
@@ -118,50 +100,19 @@ class Search:
             else:
                 reasons = (
                     self.ledger.damage(stage)
-                    or self.ledger.reasons(stage, self._parts(stage, files))
+                    or self.ledger.reasons(stage, self.parts(stage, files, keep_model))
                     or self._damage(stage)
                 )
-            states.append(
-                StageState(
-                    stage,
-                    entry is not None,
-                    tuple(reasons),
-                    entry.made if entry else None,
-                    entry.result if entry else None,
-                )
-            )
+            facts = (entry.made, entry.result) if entry else ()
+            states.append(StageState(stage, entry is not None, tuple(reasons), *facts))
         return states
-
-    def store_reasons(self) -> list[str]:
-        """Say why the store is not the pipeline's, if it is not; slots that lack something do not count."""
-        return self.ledger.reasons("ingest", self._parts("ingest", self._listing()))
-
-    def _outputs(self, stage: str) -> list[Path]:
-        """Files that a stage has just made; those of the store's slots are the catalog's to know."""
-        from .train.members import files_of
-
-        folder, names = {
-            "ingest": (self.store, ("catalog.json",)),
-            "train": (self.model, files_of(self.pipeline.training)),
-            "score": (self.store, ()),
-            "histogram": (
-                self.results,  # no candidates without data
-                ("histograms.json", "regions.json", "candidates.parquet", "candidates.csv", "summary.json"),
-            ),
-            "report": (self.report_page.parent, ("histograms.root", "histograms.uhi.json", "index.html")),
-        }[stage]
-        return [folder / name for name in names if (folder / name).exists()]
 
     def _damage(self, stage: str) -> list[str]:
         """Say what is missing inside the store: a slot, or the errors of one that was made again."""
         if stage == "ingest":
-            from .ingest.damage import damaged_slots
-            from .store.catalog import read_catalog
+            from .ingest.damage import damage_in_words
 
-            return [
-                f"slot {index} of channel '{channel}' is damaged: {what}"
-                for (channel, index), what in damaged_slots(self.store, read_catalog(self.store)).items()
-            ]
+            return damage_in_words(self.store)
         if stage != "score":
             return []
         from .search.score import unscored
@@ -170,12 +121,17 @@ class Search:
         problem = unscored(self.store, digest, self.pipeline.training.seeds)
         return [problem] if problem else []
 
-    def _listing(self) -> Listing:
+    def reopen(self) -> None:
+        """Read the ledger again: another process, or another search, may have worked here."""
+        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
+
+    def listing(self) -> Listing:
+        """Look at the inputs."""
         from .ingest.survey import listing
 
         return listing(self.pipeline)
 
-    def _parts(self, stage: str, files: Listing) -> Parts:
+    def parts(self, stage: str, files: Listing, keep_model: bool = True) -> Parts:
         """Key of the output that a stage would make now. Earlier stages must be current."""
         pipeline = self.pipeline
         code = {"code": code_of(stage)}
@@ -185,19 +141,22 @@ class Search:
 
                 return {**code, **configuration(pipeline), "files": files}
             case "train":
+                events = self.snapshot(pipeline.training_channels)
+                if keep_model and self.ledger.keeps(self.decision):
+                    events = self.ledger.entries["train"].parts["events"]
                 return {
                     **code,
                     "model": pipeline.model.model_dump(mode="json"),
                     "source": registry.source_of(pipeline.model.name),
                     "training": pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
-                    "events": self._snapshot(pipeline.training_channels),
+                    "events": events,
                 }
             case "score":
                 return {
                     **code,
                     "model": self.ledger.entries["train"].result["model"],
                     "score": pipeline.score.model_dump(mode="json"),
-                    "events": self._snapshot(None),
+                    "events": self.snapshot(None),
                 }
             case "histogram":
                 return {
@@ -205,20 +164,28 @@ class Search:
                     "scores": self.ledger.entries["score"].key,
                     "quarantine": self.ledger.entries["ingest"].result["quarantine"],
                     "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
-                    "regions": pipeline.regions.model_dump(mode="json"),
-                    "histograms": pipeline.histograms.model_dump(mode="json"),
+                    **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
                     "training_channels": pipeline.training_channels,
-                    "candidate_fraction": pipeline.report.candidate_fraction,
-                    "maximum_candidates": pipeline.report.maximum_candidates,
+                    **pipeline.report.model_dump(include={"candidate_fraction", "maximum_candidates"}),
                 }
+        from .search.history import read_history
+
         return {
             **code,
             "results": self.ledger.entries["histogram"].key,
+            "history": content_hash(read_history(self.results)),
             "report": pipeline.report.model_dump(mode="json"),
             "description": pipeline.description,
         }
 
-    def _snapshot(self, channels: tuple[str, ...] | None) -> str:
+    @property
+    def decision(self) -> str:
+        """Identify what 'tailshard update' decides on: events to learn from, and the policy."""
+        policy = self.pipeline.update.model_dump(mode="json", exclude={"settle"})
+        return content_hash(self.snapshot(self.pipeline.training_channels), policy)
+
+    def snapshot(self, channels: tuple[str, ...] | None) -> str:
+        """Identify the events of some channels of the store, or of all."""
         from .store.catalog import read_catalog
 
         return read_catalog(self.store).snapshot_id(channels)
@@ -241,26 +208,42 @@ class Search:
             An earlier stage is missing or stale.
         """
         with locked(self.workdir):
-            return self._perform(stage, self._listing(), force, retry)
+            return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         with locked(self.workdir):
-            files = self._listing()
-            if not next(state.current for state in self.states(files) if state.stage == "train"):
+            files = self.listing()
+            if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read
-            return [self._perform(stage, files) for stage in STAGES]
+            return [self.perform_locked(stage, files, keep_model=False) for stage in STAGES]
 
     def check_model(self) -> None:
-        """Refuse a network that does not exist or cannot be made."""
+        """Refuse a network that does not exist or cannot be made, and a scan that cannot be done."""
         from .models import build
+        from .search.bump import require_hunter
 
+        require_hunter(self.pipeline)
         build(self.pipeline.model, self.pipeline.features.multiplicities.size**2)
 
-    def _perform(self, stage: str, files: Listing, force: bool = False, retry: bool = False) -> StageOutcome:
-        # Another process, or another search, may have worked here since this one opened.
-        self.ledger = Ledger.open(self.workdir, self.pipeline.name)
-        states = {state.stage: state for state in self.states(files)}
+    def perform_locked(
+        self,
+        stage: str,
+        files: Listing,
+        force: bool = False,
+        retry: bool = False,
+        *,
+        keep_model: bool = True,
+        inputs: "Inputs | None" = None,
+        warm_start: bool = False,
+    ) -> StageOutcome:
+        """Do what `perform` does, in a work directory that the caller holds.
+
+        `files` and `keep_model` are those of `states`, `inputs` those of `ingest`. With `warm_start`,
+        training begins with the network in ``model/previous.pt``.
+        """
+        self.reopen()
+        states = {state.stage: state for state in self.states(files, keep_model)}
         for earlier in STAGES[: STAGES.index(stage)]:
             if not states[earlier].current:
                 raise WorkdirError(
@@ -279,17 +262,18 @@ class Search:
                 )
         before = self.ledger.entries.get(stage)
         self.ledger.forget(stage)
-        if force and stage in ("ingest", "train"):
-            shutil.rmtree({"ingest": self.store, "train": self.model}[stage], ignore_errors=True)
+        old = {"ingest": self.store, "train": self.model, "histogram": self.partials}
+        if force and stage in old:
+            shutil.rmtree(old[stage], ignore_errors=True)
         do: dict[str, Callable[[], Mapping[str, Any]]] = {
-            "ingest": self._ingest,
-            "train": self._train,
-            "score": self._score,
+            "ingest": partial(self._ingest, files, inputs),
+            "train": partial(self._train, warm_start),
+            "score": partial(self._score, force),
             "histogram": self._histogram,
             "report": self._report,
         }
         # Before the work: what changes meanwhile is new to the next run.
-        parts = self._parts(stage, files)
+        parts = self.parts(stage, files, keep_model)
         try:
             result = do[stage]()
         except (ConfigError, InputError):
@@ -301,39 +285,56 @@ class Search:
                 f"{error}. Where 'tailshard ingest' finds nothing to do, 'tailshard ingest --force' "
                 "makes the store anew"
             ) from error
-        self.ledger.record(stage, parts, result, self._outputs(stage))
+        self.ledger.record(stage, parts, result, outputs_of(stage, self.workdir))
         return StageOutcome(stage, True, result)
 
     @contextmanager
-    def _dask(self) -> Iterator["Client"]:
+    def dask(self) -> Iterator["Client"]:
+        """Start the Dask workers of the profile, and stop them at the end; an inner call has the outer's."""
+        if self._client is not None:
+            yield self._client
+            return
         with dask_client(self.profile) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
-            yield client
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
 
-    def _ingest(self) -> Mapping[str, Any]:
+    def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
+        from .ingest.arrivals import remember
         from .ingest.stage import ingest
 
-        with self._dask() as client:
-            result = ingest(self.pipeline, self.store, client, self.progress, self.strict)
+        with self.dask() as client:
+            result = ingest(
+                self.pipeline, self.store, client, self.progress, self.strict, inputs, self.partials
+            )
+        remember(self.workdir / "inputs.json", self.pipeline, files, result.surveyed)
         return result.to_dict()
 
-    def _train(self) -> Mapping[str, Any]:
+    def _train(self, warm_start: bool) -> Mapping[str, Any]:
         from .train.ensemble import train_all
+        from .train.in_force import beginning, note_training
 
-        return train_all(self.pipeline, self.store, self.model, self.progress, self.profile.ray.address)
+        where = (self.store, self.model, self.progress, self.profile.ray.address)
+        with beginning(self.model, warm_start):
+            result = train_all(self.pipeline, *where, warm_start=warm_start)
+            note_training(self.model, self.store, self.pipeline.training_channels)
+        return result
 
-    def _score(self) -> Mapping[str, Any]:
+    def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        with self._dask() as client:
-            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress)
+        with self.dask() as client:
+            result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
-        with self._dask() as client:
-            result = histogram(self.pipeline, self.store, self.results, client, self.progress)
+        with self.dask() as client:
+            result = histogram(self.pipeline, self.store, self.results, client, self.progress, self.partials)
         return result.to_dict()
 
     def _report(self) -> Mapping[str, Any]:

@@ -10,6 +10,36 @@ from .terminal import print_table
 Json = dict[str, Any]
 
 
+def shortened(reasons: list[str], most: int = 3) -> str:
+    """Join the first of some reasons, and say how many more there are."""
+    more = [f"and {len(reasons) - most} more reasons"] if len(reasons) > most else []
+    return "; ".join([*reasons[:most], *more])
+
+
+def stages(result: Json) -> None:
+    """Show what a run did."""
+    its = result["stages"]
+    for name, stage in its.items():
+        click.echo(f"{name}: {'done' if stage['did'] else 'current, nothing to do'}")
+    quarantine(its.get("ingest", {}).get("quarantine", []), "not read")
+    warnings(its.get("ingest", {}).get("warnings", []))
+    if "report" in its:
+        click.echo(f"Open the report: {its['report']['page']}")
+
+
+def warnings(sentences: list[str]) -> None:
+    """Show warnings of the store."""
+    for sentence in sentences:
+        click.secho(f"warning: {sentence}", fg="yellow")
+
+
+def quarantine(rows: list[Json], what: str) -> None:
+    """Show inputs that could not be used."""
+    for row in rows:
+        entries = "" if row["start"] is None else f", entries {row['start']} to {row['stop']}"
+        click.secho(f"{what}: {row['dataset']}: {row['url']}{entries}: {row['reason']}", fg="yellow")
+
+
 def extrapolation(its: Json) -> None:
     """Show expected times on other machines."""
     machines, stages = its["machines"], its["stages"]
@@ -165,3 +195,22 @@ def tuning(result: Json) -> None:
 
 def _setting(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def update(its: Json) -> None:
+    """Show what an update did, and why."""
+    files = its["files"]
+    counts = ", ".join(f"{len(files[what])} {what}" for what in ("added", "changed", "gone"))
+    click.echo(f"files: {counts}")
+    for url, why in files["left"].items():
+        click.secho(f"left for the next time: {url}: {why}", fg="yellow")
+    if not its["did"]:
+        click.echo("nothing to do")
+        return
+    partitions, histograms, model = its["partitions"], its["histograms"], its["model"]
+    click.echo(
+        f"partitions: {partitions['read']} read, {partitions['kept']} kept, {partitions['freed']} removed"
+    )
+    click.echo(f"model: {model['why']}")
+    click.echo(f"slots: {its['scored']} scored")
+    click.echo(f"histograms: of {histograms['filled']} slots added, of {histograms['kept']} kept")

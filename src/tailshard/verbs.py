@@ -8,22 +8,23 @@ Errors are those of `tailshard.errors`. The options that all verbs of a pipeline
 `Options`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from .errors import InputError, StoreError, WorkdirError
-from .launch import ClusterProfile, dask_client, load_profile
+from .errors import InputError, WorkdirError
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
-from .pipeline import Search, StageOutcome
+from .pipeline import Search
 from .pipeline_files import shipped
 from .progress import Progress, silent
+from .robustness import blind, stress, unblind  # noqa: F401 - verbs, too
+from .stages import StageOutcome, StageState
+from .stores import export, inspect, verify  # noqa: F401 - verbs, too
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 
 @takes_options
@@ -47,7 +48,7 @@ def train(pipeline: Path | str, *, force: bool = False, **options: Unpack[Option
 
 @takes_options
 def score(pipeline: Path | str, *, force: bool = False, **options: Unpack[Options]) -> Json:
-    """Write the reconstruction error of every event."""
+    """Write the error of every event, and other scores."""
     return _stage("score", pipeline, force, options)
 
 
@@ -68,6 +69,24 @@ def run(pipeline: Path | str, *, strict: bool = False, **options: Unpack[Options
     """Make whatever is missing or stale, from ntuples to report."""
     search = open_search(pipeline, strict=strict, **options)
     return _told(search, search.perform_all())
+
+
+@takes_options
+def update(
+    pipeline: Path | str,
+    *,
+    files: Sequence[str] | None = None,
+    wait: float = 0.0,
+    **options: Unpack[Options],
+) -> Json:
+    """Take in files that have arrived, changed or gone, with the model in force unless it must be trained.
+
+    `files` are paths and URLs to look at; all that the pipeline names where left out. `wait` is how many
+    seconds to wait for another process that works on the same search. docs/updates.md says the rest.
+    """
+    from .updating import update
+
+    return update(open_search(pipeline, **options), files, wait)
 
 
 @takes_options
@@ -123,13 +142,14 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     """Say what exists, what is stale, and why."""
     search = open_search(pipeline, **options)
     states = search.states()
+    kept = _kept_model(search, states[1])
     return {
         "workdir": str(search.workdir),
         "stages": [
             {
                 "stage": state.stage,
-                "state": "current" if state.current else "stale" if state.exists else "missing",
-                "reasons": list(state.reasons),
+                "state": "kept" if kept and state.stage == "train" else state.word,
+                "reasons": kept if state.stage == "train" and kept else list(state.reasons),
                 "made": (state.made or {}).get("time"),
             }
             for state in states
@@ -137,6 +157,16 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
         "quarantine": (states[0].result or {}).get("quarantine", []),
         "warnings": (states[0].result or {}).get("warnings", []),
     }
+
+
+def _kept_model(search: Search, state: StageState) -> list[str]:
+    """Say why a model is in force that has not learned from everything that is there."""
+    kept = search.ledger.kept
+    if kept is None or not state.current or not search.ledger.keeps(search.decision):
+        return []
+    why = kept["why"] or "an update has not ended"
+    of = f"{kept['trained_on']:,} events of {kept['training_events']:,}"
+    return [f"model in force, trained on {of}; kept because {why} ('tailshard run' would train)"]
 
 
 @takes_options
@@ -172,110 +202,12 @@ def tune(pipeline: Path | str, **options: Unpack[Options]) -> Json:
 
     search = open_search(pipeline, **options)
     with locked(search.workdir):
-        if reasons := search.store_reasons():
+        # Slots that lack something do not count: what is there can be learned from.
+        if reasons := search.ledger.reasons("ingest", search.parts("ingest", search.listing())):
             raise WorkdirError(f"cannot tune: ingest {'; '.join(reasons)}. Run 'tailshard ingest' first")
         out = search.results / "tune"
         result = tune(search.pipeline, search.store, out, search.progress, search.profile.ray)
     return {"pipeline": search.pipeline.name, "folder": str(out), **result}
-
-
-# -- a store by itself -----------------------------------------------------------------------------
-
-
-def find_store(pipeline: Path | str, **options: Unpack[Options]) -> tuple[Path, Search | None]:
-    """Find the store of a pipeline, or at a folder: that of a store or a work directory.
-
-    Returns
-    -------
-    store, search
-        The search is None where a folder was given.
-
-    Raises
-    ------
-    ConfigError, WorkdirError
-        As in `open_search`.
-    StoreError
-        There is no store in that folder.
-    """
-    place = Path(pipeline)
-    if not place.is_dir():
-        search = open_search(pipeline, **options)
-        return search.store, search
-    for store in (place, place / "store"):
-        if (store / "catalog.json").is_file():
-            return store.resolve(), None
-    raise StoreError(
-        f"{place} is neither a store nor a work directory (catalog.json is absent); "
-        "name a pipeline file, or a folder that tailshard ingest has written"
-    )
-
-
-@takes_options
-def verify(pipeline: Path | str, **options: Unpack[Options]) -> Json:
-    """Read every shard of a store, and name everything that is not as the catalog says.
-
-    `pipeline` may be the folder of a store; nobody should write to it meanwhile.
-    """
-    from .store.verify import verify
-
-    store, search = find_store(pipeline, **options)
-    with _workers_on(store, search, options) as client:
-        result = verify(store, client, options.get("progress", silent))
-    return {"store": str(store), **result.to_dict()}
-
-
-@takes_options
-def inspect(pipeline: Path | str, *, mixing: bool = False, **options: Unpack[Options]) -> Json:
-    """Say what a store holds; with `mixing`, also how well batches of training events are mixed.
-
-    `pipeline` may be the folder of a store. The stream is then the one that a pipeline without any
-    settings of its own would train on: all backgrounds, default batches and windows.
-    """
-    from .learning import Training
-    from .store.catalog import read_catalog
-    from .store.inspection import inspect_mixing, inspect_store
-
-    store, search = find_store(pipeline, **options)
-    result = inspect_store(store, options.get("progress", silent))
-    if mixing:
-        if search is not None:
-            training, channels = search.pipeline.training, search.pipeline.training_channels
-        else:
-            known = read_catalog(store).channels
-            training, channels = Training(), tuple(each.name for each in known if each.kind == "background")
-        result["mixing"] = inspect_mixing(
-            store, channels, training.batch_size, training.shuffle_chunks, training.seed, training.sampling
-        )
-    return {"store": str(store), **result}
-
-
-@takes_options
-def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options]) -> Json:
-    """Write a copy of a store whose matrices any Zarr reader opens, without tailshard.
-
-    `pipeline` may be the folder of a store; `dense` is the folder of the copy, which must not be there.
-    """
-    from .store.export import export_dense
-
-    store, search = find_store(pipeline, **options)
-    with _workers_on(store, search, options) as client:
-        result = export_dense(store, Path(dense).absolute(), client, options.get("progress", silent))
-    return result.to_dict()
-
-
-@contextmanager
-def _workers_on(store: Path, search: Search | None, options: Options) -> Iterator["Client"]:
-    """Start Dask workers for a store that is there, and let no other run change it meanwhile."""
-    from .store.catalog import read_catalog
-
-    read_catalog(store)
-    profile: ClusterProfile = load_profile(options.get("cluster"), options.get("workers"))
-    with ExitStack() as stack:
-        if search is not None:
-            stack.enter_context(locked(search.workdir))
-        client = stack.enter_context(dask_client(profile))
-        options.get("progress", silent)(f"Dask dashboard: {client.dashboard_link}", 0, 0)
-        yield client
 
 
 # -- toys ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tailshard.ntuples.fileset import (
     Quarantined,
     distinct,
     expand,
+    fits,
     partitions,
 )
 from tailshard.ntuples.inspection import inspect
@@ -166,3 +167,20 @@ def test_the_key_of_a_partition_changes_with_its_content_and_not_with_its_place(
         Partition("zjets", "/a.root", "analysis", "uuid", 0, 10, "written again"),
     ]
     assert len({partition.key, *(other.key for other in others)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "others"),
+    [
+        ("/a/mc_*.root", ["/a/mc_1.root"], ["/a/b/mc_1.root", "/a/data.root", "/b/mc_1.root"]),
+        ("/a/**/x?.root", ["/a/x1.root", "/a/b/x1.root", "/a/b/c/x2.root"], ["/a/b/x.root", "/a/b/y1.root"]),
+        ("/a/[ab].root", ["/a/a.root"], ["/a/c.root", "/a/[ab].root"]),
+        ("/a/*.root", ["/a/b.root"], ["/a/.b.root", "/a/b.root/c"]),
+        ("file:///a/b.root", ["/a/b.root"], ["/a/c.root"]),
+        ("https://x.org/a/*.root", ["https://x.org/a/b.root"], ["https://x.org/a/b/c.root", "/a/b.root"]),
+        ("https://x.org/a.root?b[1]", ["https://x.org/a.root?b[1]"], ["https://x.org/a.rootxb1"]),
+        ("root://x.org//a/**/b.root", ["root://x.org//a/b.root", "root://x.org//a/c/b.root"], []),
+    ],
+)
+def test_a_name_is_told_to_fit_a_pattern_without_looking(pattern, fitting, others):
+    assert [url for url in (*fitting, *others) if fits(url, pattern)] == fitting

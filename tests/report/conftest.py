@@ -143,6 +143,7 @@ def _write_model(folder: Path, store: Path, catalog: Catalog, pipeline: Pipeline
 
     from tailshard.models import build
     from tailshard.store.read import statistics
+    from tailshard.train.background import Background
     from tailshard.train.checkpoint import Best, save_model, weights_of
     from tailshard.train.scaling import fit
 
@@ -150,7 +151,13 @@ def _write_model(folder: Path, store: Path, catalog: Catalog, pipeline: Pipeline
     network = build(pipeline.model, GEOMETRY.size**2)
     scaler = fit(statistics(store, catalog, list(pipeline.training_channels)), pipeline.training.scaler)
     best = Best(2, 0.015, weights_of(network))
-    save_model(folder / "model.pt", best, pipeline.model, scaler, GEOMETRY.size, "snapshot")
+    background = Background(
+        GEOMETRY.counts,
+        np.full(GEOMETRY.size**2, 0.01, np.float32),
+        np.array([1, 4, 4, 2, 2, 6, 6], np.float32),
+        *np.zeros((2, 0, 0), np.float32),
+    )
+    save_model(folder / "model.pt", best, pipeline.model, scaler, GEOMETRY.size, "snapshot", background)
     epochs = [
         {
             "epoch": epoch,
@@ -209,8 +216,9 @@ def make_search(client: Any) -> Callable[..., Search]:
 
 @pytest.fixture(scope="session")
 def search(make_search: Callable[..., Search], tmp_path_factory: pytest.TempPathFactory) -> Search:
-    """Two backgrounds, a signal and data; tests must not change it."""
-    return make_search(tmp_path_factory.mktemp("search"), list(CHANNELS))
+    """Two backgrounds, a signal and data, with errors by kind of cell; tests must not change it."""
+    folder = tmp_path_factory.mktemp("search")
+    return make_search(folder, list(CHANNELS), score={"also": ["blocks"]})
 
 
 @pytest.fixture(scope="session")

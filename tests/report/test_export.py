@@ -7,7 +7,7 @@ import uhi.io
 import uhi.io.json
 import uproot
 
-from tailshard.report.export import spectra, write_root, write_uhi
+from tailshard.report.export import spectra, write_reconstructions, write_root, write_uhi
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,18 @@ def test_uhi_files_hold_every_histogram_as_it_was(findings, tmp_path) -> None:
     content = json.loads(text, object_hook=uhi.io.json.object_hook)
     read = {name: hist.Hist(uhi.io.from_sparse(stored)) for name, stored in content.items()}
     assert read == findings.histograms
+
+
+def test_reconstructions_are_those_of_the_candidates(findings, poor_findings, tmp_path) -> None:
+    path = tmp_path / "reconstructions.npz"
+    write_reconstructions(path, findings)
+    with np.load(path) as content:
+        assert content["event_number"].tolist() == findings.candidates["event_number"].to_pylist()[:1]
+        np.testing.assert_array_equal(content["event"][0], findings.displays[0].cells)
+        np.testing.assert_array_equal(content["reconstruction"][0], findings.displays[0].reconstruction)
+        assert content["rows"].tolist() == findings.rows
+    first = path.read_bytes()
+    write_reconstructions(path, findings)
+    assert path.read_bytes() == first
+    write_reconstructions(path, poor_findings)
+    assert not path.exists()

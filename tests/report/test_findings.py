@@ -14,6 +14,13 @@ def test_displays_are_the_matrices_of_the_first_candidates(findings, search) -> 
     (place,) = np.flatnonzero(rows["event_number"] == first["event_number"])
     assert place == np.argmax(rows["error"])
     assert np.array_equal(findings.displays[0].cells, rows["rmm"][place])
+    made = findings.displays[0].reconstruction
+    assert np.isfinite(made[0, 0])
+    counts = rows["multiplicity"][place]
+    present = np.concatenate(
+        [[True], *(np.arange(most) < n for most, n in zip((6, 6, 5, 5), counts, strict=True))]
+    )
+    np.testing.assert_array_equal(np.isfinite(made), np.outer(present, present))
     assert list(findings.displays[0].multiplicity.values()) == rows["multiplicity"][place].tolist()
 
 

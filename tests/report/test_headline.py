@@ -117,6 +117,14 @@ def test_a_warning_of_the_store_is_repeated(findings) -> None:
     assert "The yield is too small." in said(changed(findings, warnings=["The yield is too small."]))
 
 
+def test_the_headline_says_what_the_error_is(findings) -> None:
+    assert "the error with which it reconstructs an event says how anomalous" in said(findings)
+    score = findings.pipeline.score.model_copy(update={"kind": "latent_distance"})
+    pipeline = findings.pipeline.model_copy(update={"score": score})
+    words = said(dataclasses.replace(findings, pipeline=pipeline))
+    assert "how far its latent variables lie from those of the background says how anomalous" in words
+
+
 def test_a_search_without_signal_and_data_says_so(poor_findings) -> None:
     words = said(poor_findings)
     assert "No signal sample is named, so no AUC and no significance is quoted." in words

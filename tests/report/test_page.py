@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from tailshard.errors import StoreError, WorkdirError
+from tailshard.report.blocks import Note
+from tailshard.report.cells import cell_picture
 from tailshard.report.page import report
 
 PROVENANCE = {
@@ -17,8 +19,9 @@ PROVENANCE = {
     "stages": {"ingest": {"key": "0123456789abcdef"}},
 }
 TITLES = (
-    *("Samples", "Cutflow", "Data and simulation", "Reconstruction error", "Signal regions", "Significance"),
-    *("Separation", "Training", "Average events", "Candidates", "Quarantine", "Provenance"),
+    *("Samples", "Cutflow", "Data and simulation", "Cells of the matrix", "Correlations", "Anomaly score"),
+    *("Signal regions", "Significance", "Limits"),
+    *("Separation", "Training", "Average events", "Candidates", "Updates", "Quarantine", "Provenance"),
 )
 
 
@@ -91,8 +94,10 @@ def test_every_figure_is_whole_and_has_an_alternative_text_of_its_own(page) -> N
         drawing = ElementTree.fromstring(base64.b64decode(image["src"].split(",")[1]))
         assert drawing.tag.endswith("svg")
         assert len(image["alt"]) > 30
-    # 3 observables, error, 2 in each of 2 regions, 3 scans, ROC, training, 4 averages, 1 candidate
-    assert len({image["alt"] for image in images}) == len(images) == 3 + 1 + 4 + 3 + 1 + 1 + 4 + 1
+    # 3 observables, 6 cells, correlations, error, its kinds, 2 in each of 2 regions, 3 scans, ROC, training,
+    # 4 averages, 1 candidate
+    expected = 3 + 6 + 1 + 1 + 1 + 4 + 3 + 1 + 1 + 4 + 1
+    assert len({image["alt"] for image in images}) == len(images) == expected
 
 
 def test_the_table_of_contents_leads_to_every_section(page) -> None:
@@ -124,7 +129,9 @@ def test_the_page_says_how_cuts_are_chosen_and_what_was_read(page) -> None:
 
 
 def test_equal_results_give_an_equal_page_apart_from_provenance(simulation_only, poor_text, tmp_path) -> None:
+    (tmp_path / "cells.html").write_text("of a run that asked for it")
     again = report(*simulation_only, tmp_path, {**PROVENANCE, "tailshard": "0.2"}).read_text()
+    assert not (tmp_path / "cells.html").exists()
     assert again != poor_text
     assert again.replace('<td class="words">0.2</td>', '<td class="words">0.1</td>') == poor_text
 
@@ -132,14 +139,35 @@ def test_equal_results_give_an_equal_page_apart_from_provenance(simulation_only,
 def test_what_does_not_apply_is_said_in_a_line(poor_page) -> None:
     assert "There is no data in this pipeline: the figures show simulation alone." in poor_page.text
     assert "There is no data in this pipeline, and so there are no candidates." in poor_page.text
-    assert poor_page.text.count("No signal sample is named in this pipeline") == 3
+    assert poor_page.text.count("No signal sample is named in this pipeline") == 4
     assert "m_lll is not drawn in the regions: no selected event has it" in poor_page.text
     assert (
         "Invariant mass of the three leading leptons in all selected events: nothing to draw"
         in poor_page.text
     )
-    # 2 observables, error, MET in 2 regions, training, 1 average
-    assert len(poor_page.of("img")) == 2 + 1 + 2 + 1 + 1
+    assert "so the cells of the matrix are not compared" in poor_page.text
+    # 2 observables, correlations, error, MET in 2 regions, training, 1 average
+    assert len(poor_page.of("img")) == 2 + 1 + 1 + 2 + 1 + 1
+
+
+def test_every_cell_has_a_page_where_that_is_asked_for(simulation_only, tmp_path, monkeypatch) -> None:
+    from tailshard.report import page as module
+
+    drawn = []
+
+    def draw_little(findings, name):  # 529 figures take minutes
+        drawn.append(name)
+        some = ("MET", "mT(light jet 1)", "m(muon 4, muon 5)")
+        return cell_picture(findings, name) if name in some else Note("")
+
+    monkeypatch.setattr(module, "cell_picture", draw_little)
+    asked = simulation_only.pipeline.report.model_copy(update={"all_cells": True})
+    pipeline = simulation_only.pipeline.model_copy(update={"report": asked})
+    report(pipeline, *simulation_only[1:], tmp_path, PROVENANCE)
+    cells = Page((tmp_path / "cells.html").read_text())
+    assert len(drawn) == 529
+    assert [section["id"] for section in cells.of("section")] == ["met"]  # no event has five muons
+    assert len(cells.of("img")) == 2
 
 
 def test_a_title_may_look_like_mathematics_or_markup(simulation_only, poor_text, poor_page) -> None:

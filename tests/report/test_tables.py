@@ -114,10 +114,11 @@ def test_every_baseline_stands_beside_the_error(findings) -> None:
 def test_candidates_have_their_observables_in_units(findings) -> None:
     rows = findings.candidates.slice(0, 3).to_pylist()
     table = tables.candidates(findings, rows)
-    assert table.header[5:] == ["met [GeV]", "m_lll [GeV]", "jets"]
+    assert table.header[5:] == ["Leading kind of cell", "met [GeV]", "m_lll [GeV]", "jets"]
+    assert {row[5] for row in table.rows} <= {"MET", "mT", "hL", "ET", "dET", "m", "h"}
     assert [row[3] for row in table.rows] == [str(row["event_number"]) for row in rows]
     rows[0]["m_lll"] = None
-    assert tables.candidates(findings, rows).rows[0][6] == NOTHING
+    assert tables.candidates(findings, rows).rows[0][7] == NOTHING
 
 
 def test_provenance_has_a_row_for_each_fact() -> None:

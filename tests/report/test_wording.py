@@ -10,6 +10,7 @@ from tailshard.report.wording import (
     observed,
     percent,
     plural,
+    probability,
 )
 
 
@@ -77,3 +78,9 @@ def test_candidates_are_named_by_their_share_unless_a_limit_left_some_out() -> N
     facts = {"count": 100, "fraction": 0.01, "limited": False}
     assert candidates_in_words(facts) == "the most anomalous 1 % of the data, 100 events"
     assert "maximum_candidates allows no more" in candidates_in_words({**facts, "limited": True})
+
+
+def test_a_p_value_too_small_to_be_meant_is_only_bounded() -> None:
+    assert probability(0.0456) == "0.046"
+    assert probability(3e-15) == probability(0.0) == "< 10⁻¹²"
+    assert probability(None) == NOTHING

@@ -13,7 +13,7 @@ from tailshard.store.catalog import Catalog, Channel, CutflowStep, Quarantined, 
 from tailshard.store.layout import Geometry, assign_splits
 from tailshard.store.write import create_arrays, write_slot
 
-GEOMETRY = Geometry(slot=256, chunk=64, counts=(1, 1))
+GEOMETRY = Geometry(slot=256, chunk=64, counts=(1, 1, 1, 1))
 QUANTITIES = {
     "met": ("GeV", "missing transverse momentum"),
     "m_eff": ("GeV", "effective mass"),
@@ -47,6 +47,7 @@ def make_pipeline(channels: Mapping[str, str], **changes: Any) -> Pipeline:
                     "not_in_the_store": {"bins": 2, "range": [0, 1]},
                 }
             },
+            "limits": None,
             "report": {"candidate_fraction": 0.1},
             **changes,
         }
@@ -56,11 +57,12 @@ def make_pipeline(channels: Mapping[str, str], **changes: Any) -> Pipeline:
 def make_events(channel: str, index: int) -> dict[str, np.ndarray]:
     _, sizes, mean, weights, met = CHANNELS[channel]
     events = sizes[index]
-    generator = np.random.default_rng([list(CHANNELS).index(channel), index])
+    seed = [list(CHANNELS).index(channel), index]
+    generator, of_matrices = np.random.default_rng(seed), np.random.default_rng([*seed, 1])
     m_lll = generator.exponential(100, events).astype(np.float32)
     m_lll[::3] = np.nan
     return {
-        "rmm": generator.normal(mean, 0.1, (events, GEOMETRY.size, GEOMETRY.size)).astype(np.float32),
+        "rmm": of_matrices.normal(mean, 0.1, (events, GEOMETRY.size, GEOMETRY.size)).astype(np.float32),
         "objects": np.zeros((events, GEOMETRY.size, 4), np.float32),
         "multiplicity": np.ones((events, GEOMETRY.types), np.uint8),
         "weight": np.resize(np.array(weights), events),

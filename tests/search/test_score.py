@@ -34,6 +34,7 @@ def test_the_array_says_what_it_is_and_which_model_made_it(searched) -> None:
         "units": "1",
         "long_name": "reconstruction error",
         "model": model_hash(searched.model),
+        "made_by": array.attrs["made_by"],
     }
     assert np.isnan(array[612:]).all()  # unused rows
 
@@ -65,6 +66,7 @@ def test_scoring_again_with_another_model_replaces_every_error(store, small, cli
     assert second.to_dict() == {
         "model": second.model,
         "events": {"zjets": 612, "ttbar": 380, "resonance": 150, "data": 296},
+        "slots": {"scored": 8, "kept": 0},
     }
 
 

@@ -3,11 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tailshard.learning import Sampling
 from tailshard.store.order import (
     Blocks,
     blocks_of,
     permutation,
     rows_of_rank,
+    sampled,
     shuffled_windows,
     windows_in_order,
 )
@@ -157,3 +159,39 @@ def test_every_part_of_the_key_matters(key):
     others = [(1, 0, "rows", 3), (0, 1, "rows", 3), (1, 0, "blocks", 3), (1, 0, "rows", 4)]
     same = [other for other in others if (permutation(50, *key) == permutation(50, *other)).all()]
     assert same == [key]
+
+
+def rows_read(whole: Blocks, its: Sampling, epoch: int, seed: int = 1) -> np.ndarray:
+    """Rows of channel 0 that an epoch reads, with their repetitions."""
+    found = sampled(whole, names(2), {"channel 0": its}, seed, epoch)
+    mine = found.take(np.flatnonzero(found.channel == 0))
+    return np.concatenate([np.arange(*ends) for ends in zip(mine.start, mine.stop, strict=True)])
+
+
+def test_a_share_is_the_same_in_every_epoch():
+    whole = blocks_with([50, 5])  # of 8 rows
+    share = Sampling(share=0.1, factor=10)
+    first = np.unique(rows_read(whole, share, 0))
+    assert len(first) == 40
+    for epoch in range(3):
+        rows = rows_read(whole, share, epoch)
+        np.testing.assert_array_equal(np.unique(rows), first)
+        assert (np.bincount(rows)[first] == 10).all()
+    found = sampled(whole, names(2), {"channel 0": share}, 1, 0)
+    mine = found.channel == 0
+    assert (found.scale * found.sizes)[mine].sum() == pytest.approx(400), "the channel counts as before"
+    np.testing.assert_array_equal(found.sizes[~mine], whole.sizes[whole.channel == 1])
+    assert set(np.unique(rows_read(whole, share, 0, seed=2))) != set(first)
+
+
+def test_part_of_a_share_changes_from_epoch_to_epoch():
+    whole = blocks_with([50, 5])
+    allowed = set(rows_read(whole, Sampling(share=0.5), 0))
+    assert len(allowed) == 200
+    parts = [set(rows_read(whole, Sampling(share=0.5, factor=0.2), epoch)) for epoch in range(6)]
+    assert all(part < allowed and len(part) == 40 for part in parts)
+    assert len(set.union(*parts)) > 40
+
+
+def test_a_share_of_a_few_events_is_one_event():
+    assert len(rows_read(blocks_with([1, 1]), Sampling(share=0.01), 0)) == 1

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tailshard.errors import ConfigError, StateError, StoreError
 from tailshard.features.islands import Islands, pack
+from tailshard.learning import Sampling
 from tailshard.store.catalog import Catalog, write_catalog
 from tailshard.store.layout import SPLITS, Geometry
 from tailshard.store.read import open_channel
@@ -114,17 +115,33 @@ anything = {
     "channels": st.sets(st.sampled_from(CHANNELS), min_size=1).map(sorted),
     "shuffle": st.booleans(),
     "read_ahead": st.integers(0, 3),
+    "threads": st.integers(1, 4),
+    "cache": st.sampled_from([0, 4_000, 10**9]),
 }
+
+samplings = st.dictionaries(
+    st.sampled_from(CHANNELS),
+    st.builds(Sampling, factor=st.floats(0.01, 3.5), at_most=st.one_of(st.none(), st.integers(1, 500))),
+)
 
 
 # -- the order -------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=60)
-@given(ranks=st.integers(1, 4), **anything)
-def test_any_number_of_ranks_makes_the_same_batches(store, ranks, epoch, **changes):
-    alone = list(together(store, 1, epoch, **changes))
+@given(ranks=st.integers(1, 4), sampling=samplings, **anything)
+def test_any_number_of_ranks_and_threads_makes_the_same_batches(store, ranks, epoch, **changes):
+    alone = list(together(store, 1, epoch, **{**changes, "threads": 1, "cache": 0, "read_ahead": 0}))
     assert_same(list(together(store, ranks, epoch, **changes)), alone)
+
+
+@settings(deadline=None, max_examples=30)
+@given(sampling=samplings, **anything)
+def test_what_is_kept_in_memory_does_not_change_later_epochs(store, epoch, **changes):
+    keeping = stream(store, **changes)
+    for number in (epoch, epoch + 1, epoch):
+        forgetful = stream(store, **{**changes, "cache": 0})
+        assert_same(list(keeping.epoch(number)), list(forgetful.epoch(number)))
 
 
 @settings(deadline=None, max_examples=60)
@@ -165,7 +182,13 @@ def test_positions_count_the_rows_of_an_epoch(store, epoch, **changes):
 
 
 @settings(deadline=None, max_examples=60)
-@given(start=st.integers(0, 30), ranks=st.integers(1, 4), others=st.integers(1, 4), **anything)
+@given(
+    start=st.integers(0, 30),
+    ranks=st.integers(1, 4),
+    others=st.integers(1, 4),
+    sampling=samplings,
+    **anything,
+)
 def test_resuming_in_mid_epoch_gives_the_rest_on_any_number_of_ranks(
     store, start, ranks, others, epoch, **changes
 ):
@@ -177,6 +200,32 @@ def test_resuming_in_mid_epoch_gives_the_rest_on_any_number_of_ranks(
     assert_same(
         list(together(store, others, *at, **changes)), list(together(store, 1, epoch, **changes))[start:]
     )
+
+
+@settings(deadline=None, max_examples=60)
+@given(sampling=samplings, **anything)
+def test_sampling_reads_what_is_asked_for_and_keeps_the_sum_of_weights(store, epoch, sampling, **changes):
+    source = stream(store, sampling=sampling, **changes)
+    batches = list(source.epoch(epoch))
+    found = np.concatenate([np.zeros(0, int), *(identities(batch) for batch in batches)])
+    weight = np.concatenate([np.zeros(0), *(batch.weight for batch in batches)])
+    for channel in changes["channels"]:
+        numbers, scaled = [np.zeros(0, int)], [np.zeros(0)]
+        for slot in store.catalog.slots_of(channel):
+            place = store.catalog.geometry.split_range(slot, changes["split"])
+            numbers.append(store.reader.read(channel, "event_number", *place).astype(int))
+            scaled.append(store.reader.read(channel, "weight", *place) * (1.5 if channel == "Zee" else 1.0))
+        stored = dict(zip(np.concatenate(numbers).tolist(), np.concatenate(scaled).tolist(), strict=True))
+        mine = np.isin(found, list(stored))
+        its = sampling.get(channel, Sampling())
+        wanted = min(max(1, round(its.factor * len(stored))), its.at_most or 10**9) if stored else 0
+        assert mine.sum() == wanted
+        # Each event comes as often as any other, or once more.
+        times = np.unique(found[mine], return_counts=True)[1]
+        assert not wanted or times.max() - (times.min() if len(times) == len(stored) else 0) <= 1
+        factor = len(stored) / wanted if wanted else 1.0
+        expected = [stored[number] * factor for number in found[mine].tolist()]
+        np.testing.assert_allclose(weight[mine], expected, rtol=1e-12)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own(store):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tailshard.errors import StateError, WorkdirError
+from tailshard.features.islands import Islands, expand
 from tailshard.learning import Model
 from tailshard.models import build
 from tailshard.train.checkpoint import Best, TrainingState, load_model, save_model, weights_of
@@ -179,3 +180,31 @@ def test_an_incomplete_state_is_refused(tmp_path):
     torch.save({"version": 2, "network": {}}, tmp_path / "state.pt")
     with pytest.raises(StateError, match="not a whole training state"):
         TrainingState.load(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize("name", ["minmax", "log"])
+def test_a_reconstruction_is_in_the_units_of_the_cells_and_blank_where_nothing_is(
+    tmp_path, network, name
+) -> None:
+    rng = np.random.default_rng(3)
+    offset, factor, unit = rng.uniform(0.5, 2, (3, CELLS)).astype(np.float32)
+    scaler = Scaler(name, offset, factor, unit=unit if name == "log" else np.zeros(0, np.float32))
+    save_model(tmp_path / "model.pt", Best(1, 0.1, weights_of(network)), MODEL, scaler, SIZE, "snapshot")
+    loaded = load_model(tmp_path / "model.pt")
+    multiplicity = np.array([[3], [1]], np.uint8)
+    cells = rng.uniform(-1, 5, 16 + 4).astype(np.float32)
+    events = Islands((3,), multiplicity, cells)
+    found = loaded.reconstruct(events)
+    whole = expand(events).reshape(2, CELLS)
+    scaled = whole
+    if name == "log":
+        scaled = np.sign(scaled) * np.log1p(np.abs(scaled) / unit)
+    scaled = (scaled - offset) * factor
+    with torch.no_grad():
+        made = network.eval()(torch.from_numpy(scaled)).numpy()
+    np.testing.assert_allclose(found.difference[0].reshape(-1), (scaled - made)[0], rtol=1e-4, atol=1e-5)
+    plain = made / factor + offset
+    plain = np.sign(plain) * np.expm1(np.abs(plain)) * unit if name == "log" else plain
+    np.testing.assert_allclose(found.cells[0].reshape(-1), plain[0], rtol=1e-4, atol=1e-5)
+    assert np.isnan(found.cells[1]).sum() == 16 - 4
+    assert np.isfinite(found.cells[1, :2, :2]).all()

@@ -3,9 +3,17 @@
 from pathlib import Path
 
 from ..events.kinematics import QUANTITIES
-from ..store.catalog import Catalog
+from ..store.catalog import Catalog, read_catalog
 from ..store.cells import SLOT_ARRAYS
 from ..store.layout import columns, events_group, shard_file
+
+
+def damage_in_words(store: Path) -> list[str]:
+    """Say of a store which slots lack a file, a sentence each."""
+    return [
+        f"slot {index} of channel '{channel}' is damaged: {what}"
+        for (channel, index), what in damaged_slots(store, read_catalog(store)).items()
+    ]
 
 
 def damaged_slots(store: Path, catalog: Catalog) -> dict[tuple[str, int], str]:

@@ -14,7 +14,16 @@ from ..ledger import code_of
 from ..ntuples.dialects import collision_energy
 from ..ntuples.fileset import Partition
 from ..progress import Progress, silent
-from ..store.catalog import Catalog, Channel, Slot, read_catalog, write_catalog
+from ..store.catalog import (
+    Catalog,
+    Channel,
+    Slot,
+    catalog_path,
+    read_catalog,
+    read_pending,
+    write_catalog,
+    write_pending,
+)
 from ..store.layout import Geometry, assign_slots, events_group
 from ..store.write import clear_slot, create_arrays
 from .damage import damaged_slots
@@ -39,7 +48,8 @@ def geometry_of(pipeline: Pipeline) -> Geometry:
 
 def _slot_key(pipeline: Pipeline, dataset: Dataset, partition: Partition) -> str:
     content = configuration(pipeline)
-    content["datasets"] = meaning_of(dataset)
+    # Data is not scaled to its luminosity: simulation is, where the two are compared.
+    content["datasets"] = {**meaning_of(dataset), "luminosity": None}
     if dataset.kind == "data":
         content |= {"luminosity": None, "campaigns": None, "corrections": None}  # data is not scaled
     return content_hash(code_of("ingest"), partition.key, content)
@@ -50,7 +60,9 @@ def prepare(
 ) -> tuple[Catalog, list[SlotTask], int]:
     """Give every partition its slot, strike out and clear what is stale, and make room in the arrays.
 
-    The tasks come back in the order of the data sets, without those whose slot is whole already.
+    The catalog that comes back holds what stays and may be more than the one in the store, which is
+    replaced only where something is struck out. The tasks come back in the order of the data sets, without
+    those whose slot is whole already.
     """
     geometry = geometry_of(pipeline)
     channels = tuple(Channel(name=name, kind=kind) for name, kind in pipeline.channels.items())
@@ -65,7 +77,7 @@ def prepare(
         },
     }
     fresh = Catalog(geometry=geometry, channels=channels, provenance=made_by)
-    old = read_catalog(store) if (store / "catalog.json").exists() else fresh
+    old = read_catalog(store) if catalog_path(store).exists() else fresh
     names = [channel.name for channel in channels]
     _refuse_strangers(pipeline, store, surveyed, old)
     if old.geometry != geometry:
@@ -76,13 +88,20 @@ def prepare(
             write_catalog(store, old := old.without(channel.name))
             shutil.rmtree(events_group(store) / channel.name, ignore_errors=True)
 
-    damaged = damaged_slots(store, old)
+    published = {(slot.channel, slot.index): slot.key for slot in old.slots}
+    pending = [
+        slot
+        for slot in read_pending(store)
+        if slot.channel in names and (slot.channel, slot.index) not in published
+    ]
+    whole = fresh.changed(slots=(*old.slots, *pending))
+    damaged = damaged_slots(store, whole)
     kept: list[Slot] = []
     tasks: list[SlotTask] = []
     to_clear: list[tuple[str, int]] = []
     lengths: dict[str, int] = {}
     for name in names:
-        existing = {slot.index: slot for slot in old.slots if slot.channel == name}
+        existing = {slot.index: slot for slot in whole.slots if slot.channel == name}
         of_channel = [
             (partition, _slot_key(pipeline, each.dataset, partition))
             for each in surveyed
@@ -104,7 +123,16 @@ def prepare(
 
     store.mkdir(parents=True, exist_ok=True)
     catalog = fresh.changed(slots=kept)
-    write_catalog(store, catalog)
+    staying = {(slot.channel, slot.index) for slot in kept}
+    if not catalog_path(store).exists() or not staying.issuperset(published):
+        write_catalog(
+            store,
+            fresh.changed(
+                slots=[slot for slot in old.slots if (slot.channel, slot.index) in staying],
+                **{name: getattr(old, name) for name in ("quarantine", "scales", "warnings")},
+            ),
+        )
+    write_pending(store, [slot for slot in kept if (slot.channel, slot.index) not in published])
     quantities = {name: (quantity.unit, quantity.description) for name, quantity in QUANTITIES.items()}
     create_arrays(store, lengths, geometry, quantities, made_by)
     for name, index in to_clear:

@@ -9,11 +9,14 @@ that has any: exact, and in memory that follows the slot.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..config import content_hash
+from ..ledger import code_of
 from ..progress import Progress
+from ..search.partials import Leaf, keep_json
 from ..search.reduction import reduce_slots
 from ..store.catalog import Catalog, Slot
 from ..store.read import read_rows
@@ -39,11 +42,17 @@ class Repeats(NamedTuple):
     """Run and event number of one, and the files of two of its rows."""
 
 
-def find_repeats(store: Path, catalog: Catalog, client: "Client", progress: Progress) -> Repeats:
-    """Count the data events that are in the store more than once, over all data channels."""
+def find_repeats(
+    store: Path, catalog: Catalog, client: "Client", progress: Progress, kept: Path | None = None
+) -> Repeats:
+    """Count the data events that are in the store more than once, over all data channels.
+
+    Where a folder `kept` keeps what was found, runs whose slots are all as they were are not read again.
+    """
     kinds = {channel.name: channel.kind for channel in catalog.channels}
     slots = [slot for slot in catalog.slots if kinds[slot.channel] == "data" and slot.selected]
-    calls = []
+    calls: list[tuple[Any, ...]] = []
+    leaves = []
     for share in shares(slots, catalog.geometry.slot):
         wanted = set(share.runs)
         rows = [
@@ -51,9 +60,20 @@ def find_repeats(store: Path, catalog: Catalog, client: "Client", progress: Prog
             for slot in slots
             if any(run in wanted for run, _ in slot.runs)
         ]
+        keys = [slot.key for slot in slots if any(run in wanted for run, _ in slot.runs)]
+        leaves.append(Leaf(len(calls), content_hash(code_of("ingest"), share, rows, keys)))
         calls.append((store, share, rows))
-    found = reduce_slots(client, "look for repeated events", repeats_of, {"data": calls}, _add, progress)
-    return found.get("data", Repeats(0, None))
+    found = reduce_slots(
+        client,
+        "look for repeated events",
+        repeats_of,
+        {"data": calls},
+        _add,
+        progress,
+        keep_json(kept, "repeats"),
+        {"data": leaves},
+    )
+    return Repeats(*found["data"]) if "data" in found else Repeats(0, None)
 
 
 def shares(slots: Sequence[Slot], most: int) -> Iterator[Share]:
@@ -119,5 +139,7 @@ def warning_of(repeats: Repeats) -> Iterator[str]:
 
 
 def _add(parts: list[Repeats]) -> Repeats:
-    examples = (part.example for part in parts if part.example is not None)
-    return Repeats(sum(part.rows for part in parts), next(examples, None))
+    # What was kept comes back as a list.
+    known = [Repeats(*part) for part in parts]
+    examples: Iterator[Any] = (tuple(part.example) for part in known if part.example is not None)
+    return Repeats(sum(part.rows for part in known), next(examples, None))

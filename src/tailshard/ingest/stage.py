@@ -15,18 +15,18 @@ from ..ntuples import read
 from ..ntuples.dialects import dialect
 from ..ntuples.inspection import reason
 from ..progress import Progress, silent
-from ..store.catalog import Catalog, Quarantined, Slot, write_catalog
+from ..store.catalog import Catalog, Quarantined, Slot, read_pending, write_catalog, write_pending
 from .fill import fill_slot
 from .normalisation import normalisation
 from .plan import SlotTask, prepare
 from .repeats import find_repeats, warning_of
-from .survey import survey
+from .survey import Inputs, SurveyedDataset, survey
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CATALOG_PERIOD = 2.0
-"""Seconds at least between two replacements of the catalog while tasks finish."""
+"""Seconds at least between two replacements of the list of finished slots while tasks finish."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class IngestResult:
     """Slots that were whole already."""
     freed: int
     """Slots whose partition is gone or changed."""
+    surveyed: tuple[SurveyedDataset, ...] = ()
+    """The files that the store holds now, and those that it lacks."""
 
     def to_dict(self) -> dict[str, Any]:
         """Small facts for the ledger and the command line."""
@@ -55,7 +57,13 @@ class IngestResult:
 
 
 def ingest(
-    pipeline: Pipeline, store: Path, client: "Client", progress: Progress = silent, strict: bool = False
+    pipeline: Pipeline,
+    store: Path,
+    client: "Client",
+    progress: Progress = silent,
+    strict: bool = False,
+    inputs: Inputs | None = None,
+    partials: Path | None = None,
 ) -> IngestResult:
     """Bring a store up to date with a pipeline and its files.
 
@@ -71,6 +79,10 @@ def ingest(
         Told of files opened and slots filled.
     strict
         Fail where an input would go into quarantine, or data events would count twice.
+    inputs
+        What was found when the files were looked for; they are looked for here where it is left out.
+    partials
+        Folder that keeps what was found of repeated events; None keeps nothing.
 
     Raises
     ------
@@ -103,14 +115,13 @@ def ingest(
                     "a task was cancelled: the Dask scheduler is gone or was restarted"
                 ) from error
 
-    surveyed = survey(pipeline, on_workers, progress)
+    surveyed = survey(pipeline, on_workers, progress, inputs)
     quarantine = [row for each in surveyed for row in each.rows]
     if strict and quarantine:
         _refuse(quarantine)
     catalog, tasks, freed = prepare(pipeline, store, surveyed)
     kept = len(catalog.slots)
-    catalog = catalog.changed(quarantine=quarantine)
-    write_catalog(store, catalog)
+    pending = read_pending(store)
 
     collections = []
     for each in surveyed:
@@ -131,8 +142,8 @@ def ingest(
             quarantine.append(_failed(task, outcome))
         if time.monotonic() > next_write:
             began = time.monotonic()
-            write_catalog(store, catalog.changed(slots=(*catalog.slots, *slots)))
-            # A large catalog takes its time: it must not take most of the driver's.
+            write_pending(store, (*pending, *slots))
+            # A long list takes its time: it must not take most of the driver's.
             next_write = time.monotonic() + max(CATALOG_PERIOD, 20 * (time.monotonic() - began))
         progress("fill slots", done, len(tasks))
 
@@ -141,14 +152,16 @@ def ingest(
         quarantine=sorted(quarantine, key=lambda row: (row.dataset, row.url, row.start or 0)),
     )
     scales, warnings = normalisation(surveyed, catalog.slots)
-    repeated = tuple(warning_of(find_repeats(store, catalog, client, progress)))
+    write_pending(store, (*pending, *slots))
+    repeated = tuple(warning_of(find_repeats(store, catalog, client, progress, partials)))
     catalog = catalog.changed(scales=scales, warnings=(*warnings, *repeated))
     write_catalog(store, catalog)
+    write_pending(store, ())
     if strict and quarantine:
         _refuse(quarantine)
     if strict and repeated:
         raise InputError(f"--strict forbids events that count twice. {repeated[0]}")
-    return IngestResult(catalog, len(slots), kept, freed)
+    return IngestResult(catalog, len(slots), kept, freed, tuple(surveyed))
 
 
 def _failed(task: SlotTask, error: Exception) -> Quarantined:

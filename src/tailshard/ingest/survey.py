@@ -1,12 +1,10 @@
 """Which files a pipeline names, which of them can be used, and what else the store depends on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import fsspec
 
 from ..config import Dataset, Pipeline
 from ..errors import ConfigError, InputError
@@ -19,6 +17,7 @@ from ..ntuples.canonical import Dialect
 from ..ntuples.dialects import DIALECTS, collision_energy, dialect
 from ..ntuples.fileset import FileInfo, Partition
 from ..ntuples.inspection import inspect
+from ..ntuples.sight import look_at
 from ..progress import Progress, silent
 from ..registry import resolve, source_of
 from ..store.catalog import Quarantined
@@ -56,19 +55,8 @@ def meaning_of(dataset: Dataset) -> dict[str, Any]:
 
 def listing(pipeline: Pipeline) -> dict[str, str]:
     """Files that a pipeline names now, and a cheap fingerprint of each: size and time, nothing opened."""
-    urls = [url for dataset in pipeline.datasets for url in _expand(pipeline, dataset)[0]]
-    with ThreadPoolExecutor(16) as threads:
-        return dict(zip(urls, threads.map(_fingerprint, urls), strict=True))
-
-
-def _fingerprint(url: str) -> str:
-    try:
-        filesystem, path = fsspec.url_to_fs(url)
-        facts = filesystem.info(path)
-    except Exception as error:  # noqa: BLE001 - whatever a remote file system raises: it cannot be seen
-        return f"cannot be seen: {type(error).__name__}"
-    stamp = next((facts[name] for name in ("ETag", "mtime", "LastModified") if name in facts), "")
-    return f"{facts.get('size')} bytes {stamp}"
+    urls = [url for dataset in pipeline.datasets for url in expand(pipeline, dataset)[0]]
+    return {url: sight.fingerprint for url, sight in look_at(urls).items()}
 
 
 def check_names(pipeline: Pipeline) -> None:
@@ -119,7 +107,8 @@ Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
 """``map(function, arguments)``: results in order, wherever they are computed."""
 
 
-def _in_threads(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
+def in_threads(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
+    """Map in this process: what takes time is waiting for file servers."""
     with ThreadPoolExecutor(16) as threads:
         yield from threads.map(lambda each: function(*each), arguments)
 
@@ -142,8 +131,22 @@ class SurveyedDataset:
         ]
 
 
-def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = silent) -> list[SurveyedDataset]:
+@dataclass(frozen=True)
+class Inputs:
+    """Files that were found before a survey, and what is known of them."""
+
+    urls: Mapping[str, tuple[list[str], list[fileset.Quarantined]]]
+    """Data set -> its files, and its patterns that match none."""
+    known: Mapping[str, FileInfo | fileset.Quarantined]
+    """Files that need not be opened."""
+
+
+def survey(
+    pipeline: Pipeline, map_: Map = in_threads, progress: Progress = silent, inputs: Inputs | None = None
+) -> list[SurveyedDataset]:
     """Open every file that a pipeline names, and cut those that can be used into partitions.
+
+    Where there are `inputs`, their files are the pipeline's, and those that are known are not opened.
 
     Raises
     ------
@@ -153,21 +156,23 @@ def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = sil
         Two data sets name one file, or copies of it.
     """
     check_names(pipeline)
-    expanded = [_expand(pipeline, dataset) for dataset in pipeline.datasets]
+    expanded = [
+        inputs.urls[dataset.identity] if inputs else expand(pipeline, dataset)
+        for dataset in pipeline.datasets
+    ]
     _refuse_shared_files(pipeline, [urls for urls, _ in expanded])
-    arguments = []
-    for dataset, (urls, _) in zip(pipeline.datasets, expanded, strict=True):
-        its_dialect = dialect(dataset.dialect)
-        branches = its_dialect.branches(dataset.kind, pipeline.selection)
-        arguments += [(url, dataset.tree or its_dialect.tree, branches, dataset.identity) for url in urls]
-    inspected = []
+    known = dict(inputs.known) if inputs else {}
+    arguments = [
+        question
+        for dataset, (urls, _) in zip(pipeline.datasets, expanded, strict=True)
+        for question in questions(pipeline, dataset, [url for url in urls if url not in known])
+    ]
     for number, answer in enumerate(map_(inspect, arguments), start=1):
-        inspected.append(answer)
+        known[arguments[number - 1][0]] = answer
         progress("open files", number, len(arguments))
-    answers = iter(inspected)
     surveyed = []
     for dataset, (urls, unmatched) in zip(pipeline.datasets, expanded, strict=True):
-        found = [next(answers) for _ in urls]
+        found = [known[url] for url in urls]
         files, copies = fileset.distinct(
             [each for each in found if isinstance(each, FileInfo)], dataset.identity
         )
@@ -181,7 +186,17 @@ def survey(pipeline: Pipeline, map_: Map = _in_threads, progress: Progress = sil
     return surveyed
 
 
-def _expand(pipeline: Pipeline, dataset: Dataset) -> tuple[list[str], list[fileset.Quarantined]]:
+def questions(
+    pipeline: Pipeline, dataset: Dataset, urls: Iterable[str]
+) -> list[tuple[str, str, list[str], str]]:
+    """Arguments of `inspect` for files of a data set."""
+    its_dialect = dialect(dataset.dialect)
+    branches = sorted(its_dialect.branches(dataset.kind, pipeline.selection))
+    return [(url, dataset.tree or its_dialect.tree, branches, dataset.identity) for url in urls]
+
+
+def expand(pipeline: Pipeline, dataset: Dataset) -> tuple[list[str], list[fileset.Quarantined]]:
+    """Find the files of a data set, and the patterns that match none."""
     return fileset.expand(dataset.files, dataset.published, pipeline.data_root, Path.cwd(), dataset.identity)
 
 

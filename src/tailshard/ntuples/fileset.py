@@ -10,8 +10,10 @@ A file that cannot be used is a row of the quarantine with a plain reason, never
 file must not stop thousands of good ones.
 """
 
+import fnmatch
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -62,6 +64,8 @@ class Quarantined:
     """False for a pattern that no file matches."""
     size: int | None = None
     """Bytes of the whole file, where it is a ROOT file that is cut short, damaged or out of reach."""
+    unfinished: bool = False
+    """The file looks as one does that is still being written: without its header, its end or its keys."""
 
 
 @dataclass(frozen=True)
@@ -119,22 +123,66 @@ def expand(
         The scheme of a URL is unknown or needs a package that is not installed, or ``~name`` is nobody's
         home.
     """
-    absolute = [pattern for pattern in patterns if _is_absolute(pattern)]
-    relative = [pattern for pattern in patterns if not _is_absolute(pattern)]
-    if data_root is not None and relative:
-        absolute += [_join(data_root, pattern) for pattern in relative]
-    elif published and (relative or not patterns):
-        absolute += published
-    else:
-        absolute += [_join(str(base), pattern) for pattern in relative]
     urls: set[str] = set()
     unmatched = []
-    for pattern in absolute:
+    for pattern in locations(patterns, published, data_root, base):
         matches = _matches(pattern)
         urls.update(matches)
         if not matches:
             unmatched.append(Quarantined(dataset, pattern, "no file matches this pattern", is_file=False))
     return sorted(urls), unmatched
+
+
+def locations(
+    patterns: Sequence[str], published: Sequence[str], data_root: str | None, base: Path
+) -> list[str]:
+    """Say where the patterns of a dataset start; the parameters are those of `expand`."""
+    absolute = [pattern for pattern in patterns if _is_absolute(pattern)]
+    relative = [pattern for pattern in patterns if not _is_absolute(pattern)]
+    if data_root is not None and relative:
+        return absolute + [_join(data_root, pattern) for pattern in relative]
+    if published and (relative or not patterns):
+        return [*absolute, *published]
+    return absolute + [_join(str(base), pattern) for pattern in relative]
+
+
+def fits(url: str, pattern: str) -> bool:
+    """Tell by its path or URL alone whether a file is one that an absolute pattern names."""
+    pattern = pattern.removeprefix("file://")
+    # Only '*' is a wildcard in a URL.
+    wanted = re.sub(r"([?[])", r"[\1]", pattern) if "://" in pattern else absolute_path(pattern)
+    return _fit(url.split("/"), wanted.split("/"))
+
+
+def _fit(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns or not names:
+        return not patterns and not names
+    if patterns[0] == "**":
+        return any(_fit(names[skipped:], patterns[1:]) for skipped in range(len(names)))
+    hidden = names[0].startswith(".") and not patterns[0].startswith(".")
+    return not hidden and fnmatch.fnmatchcase(names[0], patterns[0]) and _fit(names[1:], patterns[1:])
+
+
+def plain(name: str) -> str:
+    """Write a path or URL as `expand` does."""
+    name = name.removeprefix("file://")
+    return name if "://" in name else absolute_path(name)
+
+
+def absolute_path(path: str) -> str:
+    """Make a local path absolute.
+
+    Raises
+    ------
+    InputError
+        It starts at the home of nobody.
+    """
+    try:
+        return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - resolve() would follow links
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: there is no user of that name on this machine; write the whole path"
+        ) from error
 
 
 def _is_absolute(pattern: str) -> bool:
@@ -148,12 +196,7 @@ def _join(root: str, pattern: str) -> str:
 def _matches(pattern: str) -> list[str]:
     pattern = pattern.removeprefix("file://")
     if "://" not in pattern:
-        try:
-            path = os.path.abspath(Path(pattern).expanduser())  # noqa: PTH100 - resolve() would follow links
-        except RuntimeError as error:
-            raise InputError(
-                f"{pattern}: there is no user of that name on this machine; write the whole path"
-            ) from error
+        path = absolute_path(pattern)
         if not glob.has_magic(path):
             return [path]
         return glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob would find hidden files too

@@ -1,6 +1,7 @@
 """A look into a file: what it is, or in plain words why it cannot be used. Runs inside Dask workers."""
 
 import glob
+import struct
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,12 +46,22 @@ def inspect(
         except Exception as error:  # noqa: BLE001 - a broken file can fail anywhere in the ROOT reader
             if attempt == attempts or not _passes(error):
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
-                return Quarantined(dataset, url, reason(error) + tried, size=_whole_size(url, error))
+                return Quarantined(
+                    dataset,
+                    url,
+                    reason(error) + tried,
+                    size=_whole_size(url, error),
+                    unfinished=isinstance(error, _UnfinishedError),
+                )
         time.sleep(pause * 2 ** (attempt - 1))
     raise ValueError(f"attempts must be at least 1, found {attempts}")
 
 
-class _CutShortError(InputError):
+class _UnfinishedError(InputError):
+    """A file is as one that is still being written."""
+
+
+class _CutShortError(_UnfinishedError):
     """A file lacks its end; its header says how long it was."""
 
     def __init__(self, size: int, whole: int) -> None:
@@ -79,16 +90,19 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
     if facts["type"] == "directory":
         raise InputError("is a folder, not a file; name the files in it, for example with *.root")
     if size == 0:
-        raise InputError("is empty: 0 bytes")
+        raise _UnfinishedError("is empty: 0 bytes")
     if (magic := filesystem.cat_file(path, start=0, end=4)) != b"root":
-        raise InputError(f"is not a ROOT file: it begins with {magic!r}")
+        # A copy that has reserved its room has zeros where nothing is written yet.
+        begun = b"root".startswith(magic) or not magic.strip(b"\0")
+        kind = _UnfinishedError if begun else InputError
+        raise kind(f"is not a ROOT file: it begins with {magic!r}")
     if size is not None and size < _HEADER:
-        raise InputError(f"is truncated: {size} bytes, less than the header of a ROOT file")
+        raise _UnfinishedError(f"is truncated: {size} bytes, less than the header of a ROOT file")
     # The header is read before anything else, because the rest of a truncated file may fail anyhow.
     with uproot.reading.ReadOnlyFile(url) as file:
         if size is not None and size < file.fEND:
             raise _CutShortError(size, file.fEND)
-        directory = file.root_directory
+        directory = _directory(file, tree)
         pattern, tree = tree, _named(tree, directory)
         if tree not in directory:
             raise InputError(f"has no tree '{tree}'; it holds {_listed(directory.keys(cycle=False))}")
@@ -103,6 +117,17 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
         content = _content(file, directory.key(tree))
         name = tree if tree != pattern else ""
         return FileInfo(url, size, str(file.uuid), entries, tree_bytes, content, name)
+
+
+def _directory(file: uproot.reading.ReadOnlyFile, tree: str) -> uproot.ReadOnlyDirectory:
+    """Read the list of what a file holds, which is written when the file is closed."""
+    try:
+        directory = file.root_directory
+    except (uproot.DeserializationError, ValueError, struct.error) as error:
+        raise _UnfinishedError(f"has no readable list of what it holds ({type(error).__name__})") from error
+    if not directory.keys(recursive=False):
+        raise _UnfinishedError(f"has no tree '{tree}'; it holds nothing")
+    return directory
 
 
 def _named(pattern: str, directory: Any) -> str:

@@ -55,6 +55,7 @@ def distribution(
     title: str = "",
     corner: str = "",
     cuts: Mapping[str, float] | None = None,
+    window: tuple[float, float] | None = None,
     wide: bool = False,
 ) -> Figure:
     """Stack backgrounds, overlay signals, and compare with data where there are any.
@@ -73,6 +74,8 @@ def distribution(
         Above the axes, left and right.
     cuts
         Thresholds on the abscissa by name; events to the right are kept.
+    window
+        A range of the abscissa to shade.
     wide
         For the whole width of the page.
     """
@@ -109,6 +112,9 @@ def distribution(
     main.set_ylim(low, low * (high / low) ** (1 / free))  # before the scale, which warns without limits
     main.set_yscale("log")
     main.set_ylabel(_events_per_bin(edges, unit))
+    if window is not None:
+        for axes in {main, bottom}:
+            axes.axvspan(*window, color="#ffe08a", zorder=0, linewidth=0)
     _draw_cuts(main, cuts or {}, (float(edges[0]), float(edges[-1])))
     main.set_xlabel("")
     bottom.set_xlabel(label if unit == "1" else f"{label} [{unit}]")

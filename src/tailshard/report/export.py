@@ -1,10 +1,11 @@
-"""Every histogram in the formats of other tools: ROOT and UHI."""
+"""Every histogram in the formats of other tools, ROOT and UHI; reconstructions of candidates."""
 
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import uproot
 
 from ..search.filling import Histogram
@@ -37,6 +38,30 @@ def write_root(path: Path, findings: Findings) -> None:
 def write_uhi(path: Path, findings: Findings) -> None:
     """Write every histogram with all its axes (channel, split, region, quantity), nothing scaled."""
     write_histograms(path, findings.histograms)
+
+
+def write_reconstructions(path: Path, findings: Findings) -> None:
+    """Write the matrices of the drawn candidates and their reconstructions; without any, remove the file.
+
+    Arrays: ``run``, ``event_number`` (n,); ``event``, ``reconstruction`` in the units of the cells and
+    ``scaled_difference`` as scores see it, (n, rows, rows) float32; ``rows`` their names.
+    """
+    if findings.candidates is None or not findings.displays:
+        path.unlink(missing_ok=True)
+        return
+    shown = findings.candidates.slice(0, len(findings.displays))
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        np.savez_compressed(
+            file,
+            run=shown["run"].to_numpy(),
+            event_number=shown["event_number"].to_numpy(),
+            event=np.stack([display.cells for display in findings.displays]),
+            reconstruction=np.stack([display.reconstruction for display in findings.displays]),
+            scaled_difference=np.stack([display.difference for display in findings.displays]),
+            rows=np.array(findings.rows),
+        )
+    aside.replace(path)
 
 
 def _plain(name: str) -> str:

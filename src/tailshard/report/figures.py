@@ -7,18 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..events.kinematics import QUANTITIES
-from ..features.conventions import CONVENTIONS
 from ..features.rmm import cell_names
 from ..ntuples.dialects import collision_energy
-from ..search.filling import ERROR
+from ..search.filling import ERROR, Histogram
 from ..search.regions import INCLUSIVE
-from . import plots
+from . import grids, plots
 from .blocks import Note, Picture, picture
 from .canvas import fills, lines
 from .distributions import Component, distribution
 from .findings import Findings, Matrix
 from .spectra import folded, total
-from .wording import count, listed, measured, number, percent
+from .wording import SCORES, count, listed, measured, number, percent
 
 _LARGEST_CELLS = 4
 
@@ -30,10 +29,14 @@ def region_label(name: str) -> str:
 
 def quantity_label(name: str) -> tuple[str, str]:
     """Label and unit of a histogrammed quantity."""
-    if name == ERROR:
-        return r"log$_{\mathrm{10}}$(reconstruction error)", "1"
     quantity = QUANTITIES.get(name)
     return (quantity.label, quantity.unit) if quantity else (name.replace("_", " "), "1")
+
+
+def error_label(findings: Findings) -> tuple[str, str]:
+    """Label and unit of the error, by what the pipeline chose for it."""
+    name = SCORES[findings.pipeline.score.kind].name
+    return rf"log$_{{\mathrm{{10}}}}$({name})", "1"
 
 
 def quantity_name(name: str) -> str:
@@ -52,9 +55,8 @@ def corner(findings: Findings, luminosity: float | None = None) -> str:
 
     The luminosity (fb^-1) is that of the search unless another is given.
     """
-    features = findings.pipeline.features
     words = [] if findings.pipeline.channels_of("data") else ["Simulation"]
-    if CONVENTIONS[features.convention].in_units_of_collision_energy:  # elsewhere nothing depends on it
+    if findings.over_collision_energy:  # elsewhere nothing depends on it
         words.append(f"{collision_energy(findings.pipeline) / 1000:g} TeV")
     words.append(rf"{luminosity or findings.pipeline.luminosity:.4g} fb$^{{\mathrm{{-1}}}}$")
     return ", ".join(words)
@@ -62,15 +64,13 @@ def corner(findings: Findings, luminosity: float | None = None) -> str:
 
 def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> Picture | Note:
     """Draw one quantity in one region, or say that there is nothing to draw."""
-    backgrounds = _components(findings, "background", name, region)
-    signals = _components(findings, "signal", name, region)
-    observed = [part.histogram for part in _components(findings, "data", name, region)]
+    backgrounds, signals, observed = stacks(findings, name, region)
     where = " in all selected events" if region == INCLUSIVE else f" in the region {region_label(region)}"
     what = f"{_words(findings, name)}{where}"
     drawn = [*(part.histogram for part in (*backgrounds, *signals)), *observed]
     if not any(spectrum.values().any() for spectrum in drawn):
         return Note(f"{_capitalised(what)}: nothing to draw, no event has it.")
-    label, unit = quantity_label(name)
+    label, unit = error_label(findings) if name == ERROR else quantity_label(name)
     cuts = _cuts(findings) if name == ERROR else {}
     figure = distribution(
         backgrounds,
@@ -98,6 +98,16 @@ def spectrum_picture(findings: Findings, name: str, region: str = INCLUSIVE) -> 
     return picture(figure, " ".join(words), caption)
 
 
+def stacks(
+    findings: Findings, name: str, region: str
+) -> tuple[list[Component], list[Component], list[Histogram]]:
+    """Give what a figure of one quantity in one region is made of: backgrounds, signals and data."""
+    backgrounds, signals, data = (
+        _components(findings, kind, name, region) for kind in ("background", "signal", "data")
+    )
+    return backgrounds, signals, [part.histogram for part in data]
+
+
 def areas(findings: Findings) -> Iterator[str]:
     """Say what the error and simple quantities alone separate, one sentence for each signal."""
     for signal, its in findings.summary["signals"].items():
@@ -112,6 +122,8 @@ def areas(findings: Findings) -> Iterator[str]:
 
 def _words(findings: Findings, name: str) -> str:
     """Describe a quantity in plain words, without its unit."""
+    if name == ERROR:
+        return f"log10({SCORES[findings.pipeline.score.kind].name})"
     if name in QUANTITIES:
         return QUANTITIES[name].description
     label = str(findings.histograms[name].axes[-1].label)
@@ -170,16 +182,15 @@ def average_pictures(findings: Findings) -> Iterator[Picture]:
 
 
 def display_pictures(findings: Findings) -> Iterator[Picture]:
-    """Draw the matrices of the most anomalous candidates, on one colour scale."""
+    """Draw the matrices of the most anomalous candidates, beside what the network makes of them."""
     assert findings.candidates is not None
-    limits = _limits([display.cells for display in findings.displays])
     rows = findings.candidates.slice(0, len(findings.displays)).to_pylist()
     for rank, (row, display) in enumerate(zip(rows, findings.displays, strict=True), start=1):
         identity = f"run {row['run']}, event {row['event_number']}"
-        figure = plots.matrix(
-            display.cells,
+        figure = grids.reconstruction(
+            np.where(np.isnan(display.reconstruction), np.float32(np.nan), display.cells),
+            display.reconstruction,
             findings.rows,
-            limits=limits,
             label=f"cell {_units(findings)}",
             title=f"Candidate {rank}",
             corner=identity,
@@ -187,10 +198,21 @@ def display_pictures(findings: Findings) -> Iterator[Picture]:
         error = number(row["log10_error"])
         yield picture(
             figure,
-            f"Rapidity-mass matrix of {identity}: {_objects(display)}.",
+            f"Rapidity-mass matrix of {identity}: {_objects(display)}; its reconstruction; their difference.",
             f"Candidate {rank}: {identity}, log10(error) = {error}. {_objects(display).capitalize()}. "
-            f"Largest cells: {_largest(findings, display.cells)}.",
+            f"Largest cells: {_largest(findings, display.cells)}. Of the squared scaled differences, "
+            f"{_most_different(findings, display)}.",
         )
+
+
+def _most_different(findings: Findings, display: Matrix) -> str:
+    """Name the cells that differ most from their reconstruction, as scores see them, and their shares."""
+    names = cell_names(findings.pipeline.features.multiplicities)
+    squares = np.nan_to_num(display.difference.astype(np.float64) ** 2)
+    order = np.argsort(-squares, axis=None, kind="stable")[:_LARGEST_CELLS]
+    places = [divmod(int(place), len(squares)) for place in order]
+    whole = float(squares.sum()) or 1.0
+    return listed([f"{names[i][j]} holds {percent(float(squares[i, j]) / whole, 2)}" for i, j in places])
 
 
 def _limits(matrices: Sequence[NDArray[Any]]) -> tuple[float, float]:
@@ -203,8 +225,7 @@ def _limits(matrices: Sequence[NDArray[Any]]) -> tuple[float, float]:
 
 
 def _units(findings: Findings) -> str:
-    over = CONVENTIONS[findings.pipeline.features.convention].in_units_of_collision_energy
-    return "(energies over √s)" if over else "(energies in GeV)"
+    return "(energies over √s)" if findings.over_collision_energy else "(energies in GeV)"
 
 
 def _largest(findings: Findings, cells: NDArray[Any]) -> str:

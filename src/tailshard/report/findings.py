@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 
 from ..config import Pipeline
 from ..errors import StoreError, WorkdirError
+from ..features.conventions import CONVENTIONS
+from ..features.islands import expand
 from ..features.rmm import row_names
+from ..search.cells import Cells, read_cells
 from ..search.filling import Histogram
 from ..search.histogram import read_histograms
+from ..search.history import read_history
+from ..search.score import one_thread
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import OBJECT_TYPES
-from ..store.read import read_rows, statistics
-from ..train.checkpoint import load_model
+from ..store.read import ShardReader, read_rows, statistics
+from ..train.checkpoint import LoadedModel, load_model
 from ..train.metrics import EpochMetrics, read_metrics
 from .spectra import as_used
 
@@ -37,10 +42,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The rapidity-mass matrix of one event."""
+    """The rapidity-mass matrix of one event, and what the network makes of it."""
 
     cells: NDArray[np.float32]
     """Shape (rows, rows)."""
+    reconstruction: NDArray[np.float32]
+    """Shape (rows, rows), in the same units; NaN where objects do not exist."""
+    difference: NDArray[np.float32]
+    """Shape (rows, rows): what scores see, scaled; as NaN."""
     multiplicity: dict[str, int]
     """Stored objects by type."""
 
@@ -64,6 +73,10 @@ class Findings:
     """Channel -> weighted mean matrix; channels without events are left out."""
     rows: Sequence[str]
     """Names of the rows of a matrix."""
+    cells: Cells
+    """Histograms and correlations of every cell."""
+    history: Sequence[dict[str, Any]] = ()
+    """Lines that updates have left, as `search.history` documents them."""
 
     @property
     def title(self) -> str:
@@ -74,6 +87,11 @@ class Findings:
     def to_data(self) -> float:
         """Factor on simulation where it stands beside data of another luminosity."""
         return self.pipeline.data_luminosity / self.pipeline.luminosity
+
+    @property
+    def over_collision_energy(self) -> bool:
+        """Tell whether energies in the matrix are parts of the collision energy; GeV otherwise."""
+        return CONVENTIONS[self.pipeline.features.convention].in_units_of_collision_energy
 
     def exists(self, name: str) -> bool:
         """Tell whether a quantity was histogrammed for any event at all."""
@@ -114,16 +132,19 @@ def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -
         for channel in pipeline.channels
         if catalog.rows(channel)
     }
+    loaded = load_model(model / "model.pt")
     return Findings(
         pipeline,
         summary,
         read_histograms(results / "histograms.json"),
         read_metrics(model),
-        _read_network(model / "model.pt"),
+        _describe(loaded),
         table,
-        [_read_matrix(store, catalog, row) for row in shown],
+        [_read_matrix(store, catalog, row, loaded) for row in shown],
         means,
         row_names(pipeline.features.multiplicities),
+        read_cells(results),
+        read_history(results),
     )
 
 
@@ -134,7 +155,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
         raise WorkdirError(f"{path} does not exist; run 'tailshard histogram' first") from None
     except (OSError, ValueError) as error:
         raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
-    if not isinstance(content, dict) or "regions" not in content:
+    if not isinstance(content, dict) or {"regions", "agreement", "bump"} - content.keys():
         raise WorkdirError(f"{path} is not a summary of tailshard; run 'tailshard histogram' again")
     return content
 
@@ -146,25 +167,28 @@ def _read_candidates(path: Path) -> pa.Table:
         raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
 
 
-def _read_network(path: Path) -> Network:
-    loaded = load_model(path)
+def _describe(loaded: LoadedModel) -> Network:
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     return Network(loaded.model.name, parameters, loaded.scaler.name, loaded.epoch, loaded.validation_loss)
 
 
-def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any]) -> Matrix:
-    """Find a candidate's row by the file and entry that it came from."""
+def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any], loaded: LoadedModel) -> Matrix:
+    """Find a candidate's row by its entry, wherever the file of its slot lies now, and reconstruct it."""
     for slot in catalog.slots_of(candidate["channel"]):
-        here = slot.dataset == candidate["dataset"] and slot.url == candidate["file"]
+        here = (
+            slot.dataset == candidate["dataset"] and slot.index == candidate["row"] // catalog.geometry.slot
+        )
         if not (here and slot.start <= candidate["entry"] < slot.stop):
             continue
         first = catalog.geometry.first_row(slot.index)
         entries = read_rows(store, slot.channel, ["entry"], first, first + slot.selected)["entry"]
         for place in np.flatnonzero(entries == candidate["entry"]):
             row = first + int(place)
-            found = read_rows(store, slot.channel, ["rmm", "multiplicity"], row, row + 1)
-            counts = dict(zip(OBJECT_TYPES, found["multiplicity"][0].tolist(), strict=True))
-            return Matrix(found["rmm"][0], counts)
+            islands = ShardReader(store).read_islands(slot.channel, row, row + 1)
+            counts = dict(zip(OBJECT_TYPES, islands.multiplicity[0].tolist(), strict=True))
+            with one_thread():
+                made = loaded.reconstruct(islands)
+            return Matrix(expand(islands)[0], made.cells[0], made.difference[0], counts)
     raise StoreError(
         f"{store} has no entry {candidate['entry']} of {candidate['file']}, which is a candidate; "
         "the store has changed since: run 'tailshard histogram' again"

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from ..learning import ScoreKind
 from ..search.filling import ERROR
 from .ensemble import in_one_sentence
 from .figures import region_label, score_label
@@ -11,6 +12,14 @@ from .findings import Findings
 from .wording import candidates_in_words, listed, measured, number, observed, plural
 
 _BASELINES = {"met": "missing transverse momentum (MET)", "m_eff": "effective mass (m_eff)"}
+_BY_RECONSTRUCTION = "the error with which it reconstructs an event"
+_MEANING: Mapping[ScoreKind, str] = {
+    **dict.fromkeys(get_args(ScoreKind), _BY_RECONSTRUCTION),
+    "relative": f"{_BY_RECONSTRUCTION}, in units of what is usual for background,",
+    "excess": "how far an event's energies and masses exceed their reconstruction",
+    "divergence": "how far its latent distribution lies from the prior",
+    "latent_distance": "how far its latent variables lie from those of the background",
+}
 _DECIDING = "asimov_with_background_uncertainty"
 _AGREE = 2.0  # standard deviations within which two numbers are not called different
 
@@ -24,8 +33,8 @@ def _sentences(findings: Findings) -> Iterator[str]:
     pipeline, summary = findings.pipeline, findings.summary
     learned = listed(list(pipeline.training_channels))
     yield (
-        f"An autoencoder learned what {learned} events look like; the error with which it reconstructs "
-        "an event says how anomalous the event is."
+        f"An autoencoder learned what {learned} events look like; {_MEANING[pipeline.score.kind]} says how "
+        "anomalous an event is, called its error below."
     )
     for signal, its in summary["signals"].items():
         yield from _separation(signal, its["auc"])

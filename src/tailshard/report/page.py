@@ -1,6 +1,6 @@
 """One HTML page that a physicist can send to a colleague: the report stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from jinja2 import Environment, StrictUndefined
 from ..config import Pipeline
 from ..ledger import write_atomically
 from ..progress import Progress, silent
-from .export import write_root, write_uhi
+from .blocks import Picture, Pictures, Section
+from .cells import cell_picture
+from .export import write_reconstructions, write_root, write_uhi
 from .findings import Findings, read_findings
 from .headline import headline
 from .sections import section, sections
@@ -25,7 +27,7 @@ def report(
     provenance: Mapping[str, Any],
     progress: Progress = silent,
 ) -> Path:
-    """Write ``index.html``, ``histograms.root`` and ``histograms.uhi.json``.
+    """Write ``index.html``, histograms as ROOT and UHI, reconstructions, and ``cells.html`` where asked for.
 
     The page is one file: figures and style are inside, nothing is loaded from anywhere, and it needs no
     script. Each file appears whole, the page last. Equal results give an equal page, apart from what
@@ -62,6 +64,11 @@ def report(
     out.mkdir(parents=True, exist_ok=True)
     write_root(out / "histograms.root", findings)
     write_uhi(out / "histograms.uhi.json", findings)
+    write_reconstructions(out / "reconstructions.npz", findings)
+    if pipeline.report.all_cells:
+        write_atomically(out / "cells.html", render_cells(findings, progress))
+    else:
+        (out / "cells.html").unlink(missing_ok=True)
     write_atomically(page, text)
     return page
 
@@ -80,15 +87,45 @@ def render(findings: Findings, provenance: Mapping[str, Any], progress: Progress
         progress("writing the report", done, len(planned))
         made.append(section(title, make()))
     progress("writing the report", len(planned), len(planned))
+    return _page(findings, headline(findings), made)
+
+
+def render_cells(findings: Findings, progress: Progress = silent) -> str:
+    """Compose a page of every cell that some event has, a section for each row of the matrix.
+
+    Parameters
+    ----------
+    findings, progress
+        As in `report`.
+    """
+    rows, names = findings.rows, findings.cells.cells
+    made = []
+    for done, title in enumerate(rows):
+        progress("drawing every cell", done, len(rows))
+        drawn = [cell_picture(findings, name) for name in names[done * len(rows) : (done + 1) * len(rows)]]
+        if pictures := [each for each in drawn if isinstance(each, Picture)]:
+            made.append(section(title, [Pictures(pictures)]))
+    progress("drawing every cell", len(rows), len(rows))
+    return _page(findings, "Every cell of the rapidity-mass matrix that some event has.", made)
+
+
+def _page(findings: Findings, summary: str, made: Sequence[Section]) -> str:
     pipeline = findings.pipeline
+    return compose(
+        title=findings.title,
+        description=" ".join(pipeline.description.split()),
+        facts=f"{pipeline.name} · {pipeline.luminosity:.4g} fb⁻¹ · selection {pipeline.selection.name}",
+        headline=summary,
+        sections=made,
+    )
+
+
+def compose(*, title: str, description: str, facts: str, headline: str, sections: Sequence[Section]) -> str:
+    """Fill the template: a title, a line of facts below it, the result in a sentence, then the sections."""
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(template).render(
-        title=findings.title,
-        description=" ".join(pipeline.description.split()),
-        facts=f"{pipeline.name} · {pipeline.luminosity:.4g} fb⁻¹ · selection {pipeline.selection.name}",
-        headline=headline(findings),
-        sections=made,
+        title=title, description=description, facts=facts, headline=headline, sections=sections
     )

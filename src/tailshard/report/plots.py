@@ -159,6 +159,23 @@ def training(curves: Sequence[Curve], *, best_epoch: int | None, title: str = ""
 
 
 @mpl.rc_context(STYLE)
+def by_update(curves: Sequence[Curve], *, ordinate: str, title: str = "") -> Figure:
+    """Draw what has changed (logarithmic) against the number of the update."""
+    figure = new_figure(6.4, 4.8)
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve, marker="o", markersize=4)
+    axes.set_yscale("log")
+    axes.margins(x=0.05, y=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("Update")
+    axes.set_ylabel(ordinate)
+    finish(figure, axes, title)
+    return figure
+
+
+@mpl.rc_context(STYLE)
 def matrix(
     values: NDArray[np.floating[Any]],
     names: Sequence[str],

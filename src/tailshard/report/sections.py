@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from ..search.filling import ERROR
-from . import curves, figures, tables
+from . import cells, curves, figures, limits, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .ensemble import ensemble
 from .findings import Findings
-from .wording import candidates_in_words
+from .updates import updates
+from .wording import candidates_in_words, defined, percent, plural, probability
 
 _NO_DATA = "There is no data in this pipeline"
 _NO_SIGNAL = "No signal sample is named in this pipeline, so there is nothing to show here."
@@ -25,14 +26,19 @@ def sections(
         "Samples": _samples,
         "Cutflow": _cutflow,
         "Data and simulation": _comparison,
-        "Reconstruction error": _errors,
+        "Cells of the matrix": _cells,
+        "Correlations": _correlations,
+        "Anomaly score": _errors,
         "Signal regions": _regions,
         "Significance": _significance,
+        "Limits": _limits,
+        **({"Bump": _bump} if findings.summary["bump"] else {}),
         "Separation": _separation,
         **({"Seeds": ensemble} if "ensemble" in findings.summary else {}),
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,
+        "Updates": updates,
         "Quarantine": _quarantine,
         "Provenance": lambda findings: _provenance(findings, provenance),
     }
@@ -71,16 +77,75 @@ def _comparison(findings: Findings) -> Iterator[Block]:
         "arrows in a ratio panel stand for points beyond it."
     )
     names = [name for name in findings.pipeline.histograms.observables if name in findings.histograms]
+    yield from _agreement(findings, "quantities")
     yield from _pictures_and_notes(figures.spectrum_picture(findings, name) for name in names)
+
+
+def _agreement(findings: Findings, kind: str) -> Iterator[Block]:
+    """Tell how well data is described, where there are data and enough simulation."""
+    agreement = findings.summary["agreement"]
+    if agreement is None:
+        return
+    if not agreement[kind]:
+        yield Note(
+            f"Fewer than {agreement['least']:g} events are expected or simulated, so nothing can be compared."
+        )
+        return
+    if kind == "quantities":
+        yield Text(
+            "All data stands against all simulated background, with no region cut away. χ² sums (data − "
+            "simulation)² over the variance of both: that of the expected number of data events and the "
+            "simulation's statistics. Neighbouring bins are taken together until "
+            f"{agreement['least']:g} events are expected in each, and as many simulated; no normalisation is "
+            "fitted, except in the last column, where the simulation is scaled to the data. Systematic "
+            "uncertainties are not included."
+        )
+    many = len(agreement[kind])
+    yield Text(
+        f"Of {plural(many, 'distribution')}, were all described perfectly, the smallest p-value would "
+        f"typically be {probability(1 / many)}."
+    )
+    yield cells.agreement_table(findings, kind)
+
+
+def _cells(findings: Findings) -> Iterator[Block]:
+    if not len(findings.cells.edges):
+        yield Note("The cells were not histogrammed: histograms.cell_bins is 0.")
+        return
+    if findings.summary["agreement"] is None:
+        yield Note(
+            f"{_NO_DATA}, so the cells of the matrix are not compared; their histograms are in cells.npz."
+        )
+        return
+    yield Text(
+        "A cell is counted in the events that have its objects. Drawn are the cells in which data and "
+        "simulation agree least; the histograms of all are in cells.npz."
+    )
+    yield from _agreement(findings, "cells")
+    yield from _pictures_and_notes(cells.cell_picture(findings, name) for name in cells.worst(findings))
+
+
+def _correlations(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "What the network can learn is how cells go together. An absent object's cells are zero here, as the "
+        "network sees them, so that cells of the same object rise and fall together."
+    )
+    yield from _pictures_and_notes([cells.correlation_picture(findings)], wide=True)
 
 
 def _errors(findings: Findings) -> Iterator[Block]:
     yield Text(
-        "The error of an event is the sum over the cells of its matrix of the squared difference between the "
-        "scaled cell and its reconstruction. Thresholds follow from the background alone; a region is "
+        f"{defined(findings.pipeline.score)} Thresholds follow from the background alone; a region is "
         "everything to the right of its line."
     )
     yield from _pictures_and_notes([figures.spectrum_picture(findings, ERROR)], wide=True)
+    if findings.cells.blocks:
+        yield Text(
+            "By kind of cell, the squared differences of existing objects in units of what they are for the "
+            "background that the network learned from, on average: where an anomaly sits in the matrix."
+        )
+        yield Pictures([cells.kinds_picture(findings)], wide=True)
+        yield cells.kinds_table(findings)
 
 
 def _regions(findings: Findings) -> Iterator[Block]:
@@ -138,6 +203,39 @@ def _significance(findings: Findings) -> Iterator[Block]:
             yield Note(f"{signal}: neither MET nor m_eff was computed, so there is nothing to scan.")
 
 
+def _limits(findings: Findings) -> Iterator[Block]:
+    if not findings.summary["signals"]:
+        yield Note(_NO_SIGNAL)
+        return
+    asked = findings.pipeline.limits
+    if asked is None:
+        yield Note("No limits were asked for (limits: null).")
+        return
+    shares = (asked.background_uncertainty, asked.luminosity_uncertainty)
+    background, luminosity = (percent(share) if share else "none" for share in shares)
+    yield Text(
+        "CLs limits from pyhf, in the asymptotic approximation. The tail of the error, and of MET and m_eff "
+        "alone, is counted in a few bins that validation events of the background chose by one rule; the "
+        "counts are those of the test events. Backgrounds vary within the statistics of the simulation. "
+        f"Uncertainty of each background's normalisation: {background}; of the luminosity: {luminosity}. "
+        "Expected limits are for no signal. The models are in results/workspaces, for any tool that reads "
+        "pyhf's format."
+    )
+    yield limits.limits_table(findings)
+    yield from limits.reasons(findings)
+
+
+def _bump(findings: Findings) -> Iterator[Block]:
+    yield Text(
+        "All windows of a range of widths are compared with the simulated background; the one that is least "
+        "likely is shown. The global p-value is the share of background-only pseudo-experiments in which "
+        "some window is as unlikely, so it pays for having looked in many places. The background counts as "
+        "known exactly: where the simulation is scarce, or does not describe the data, the window says that "
+        "and no more."
+    )
+    yield from limits.bump_blocks(findings)
+
+
 def _separation(findings: Findings) -> Iterator[Block]:
     signals = findings.summary["signals"]
     if not signals:
@@ -192,7 +290,12 @@ def _candidates(findings: Findings) -> Iterator[Block]:
     )
     yield tables.candidates(findings, rows)
     if findings.displays:
-        yield Pictures(list(figures.display_pictures(findings)))
+        yield Text(
+            "The matrices of the first ones, what the network makes of them, and the difference. Cells of "
+            "objects that do not exist are blank, though some scores count them; the numbers are in "
+            "reconstructions.npz beside this page."
+        )
+        yield Pictures(list(figures.display_pictures(findings)), wide=True)
 
 
 def _quarantine(findings: Findings) -> Iterator[Block]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..search.candidates import LEADING
 from ..search.comparison import BACKGROUND_EFFICIENCIES
 from ..search.filling import ERROR
 from ..search.separation import share
@@ -234,7 +235,15 @@ def candidates(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Table:
     units = {
         name: quantity_label(name)[1] for name in findings.pipeline.histograms.observables if name in rows[0]
     }
-    header = ["Rank", "Channel", "Run", "Event", "log10(error)"]
+    blocks = LEADING in rows[0]
+    header = [
+        "Rank",
+        "Channel",
+        "Run",
+        "Event",
+        "log10(error)",
+        *(["Leading kind of cell"] if blocks else []),
+    ]
     header += [quantity_name(name) + ("" if unit == "1" else f" [{unit}]") for name, unit in units.items()]
     cells = [
         [
@@ -243,6 +252,7 @@ def candidates(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Table:
             str(row["run"]),
             str(row["event_number"]),
             fixed(row["log10_error"], 3),
+            *([row[LEADING]] if blocks else []),
             *(_kinematic(row[name], unit) for name, unit in units.items()),
         ]
         for rank, row in enumerate(rows, start=1)

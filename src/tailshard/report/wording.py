@@ -2,12 +2,65 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from ..learning import Score, ScoreKind
 
 NOTHING = "–"
 """Stands for a number that does not exist."""
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class ScoreWords(NamedTuple):
+    """What a score is called, and what it is."""
+
+    name: str
+    definition: str
+
+
+_SQUARED = "the squared difference between the scaled cell and its reconstruction"
+_RELATIVE = f"{_SQUARED}, in units of what it is for the background on average"
+SCORES: Mapping[ScoreKind, ScoreWords] = {
+    "sum": ScoreWords("reconstruction error", f"the sum over the cells of its matrix of {_SQUARED}"),
+    "mean": ScoreWords("mean reconstruction error", f"the mean over the cells of its matrix of {_SQUARED}"),
+    "masked_mean": ScoreWords(
+        "mean error of existing objects", f"the mean over the cells of objects that exist of {_SQUARED}"
+    ),
+    "relative": ScoreWords(
+        "relative reconstruction error", f"the sum over the cells of objects that exist of {_RELATIVE}"
+    ),
+    "excess": ScoreWords(
+        "excess over the reconstruction",
+        "how far energies and masses lie above their reconstruction: over the cells of existing objects that "
+        f"exceed it, {_RELATIVE}, each kind of energy or mass counting alike",
+    ),
+    "divergence": ScoreWords(
+        "latent divergence",
+        "the Kullback-Leibler divergence of its latent distribution from the prior, in nats; nothing of it "
+        "is a difference from the reconstruction",
+    ),
+    "latent_distance": ScoreWords(
+        "latent distance",
+        "the squared Mahalanobis distance of its latent variables from those of the background; nothing of "
+        "it is a difference from the reconstruction",
+    ),
+    "blocks": ScoreWords(
+        "errors by kind of cell", f"for each kind of cell, the mean over existing objects of {_RELATIVE}"
+    ),
+}
+"""As `tailshard.train.scores` defines them."""
+
+
+def defined(score: Score) -> str:
+    """Say what the error of an event is."""
+    its = SCORES[score.kind]
+    added = ""
+    if score.add_divergence and score.kind in ("sum", "mean", "masked_mean"):
+        added = "; the divergence of its latent distribution is added, weighted as in training"
+    return (
+        f"The error of an event is here its {its.name} (score.kind: {score.kind}): {its.definition}{added}."
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -48,6 +101,13 @@ def count(value: float | None) -> str:
 def percent(share: float | None, digits: int = 3) -> str:
     """Write a share in per cent."""
     return NOTHING if share is None else f"{number(100 * share, digits)} %"
+
+
+def probability(value: float | None) -> str:
+    """Write a p-value; one too small for its two digits to mean anything is only bounded."""
+    if value is None:
+        return NOTHING
+    return "< 10⁻¹²" if value < 1e-12 else number(value, 2)
 
 
 def plural(many: int, noun: str) -> str:

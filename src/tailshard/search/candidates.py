@@ -5,6 +5,7 @@ which error enough events lie. Every addition of two tables keeps the wanted num
 result is exact and nobody holds more than a few times that number.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,15 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from ..features.names import PHYSICS_BLOCKS
 from ..store.catalog import Slot
 from ..store.layout import SPLITS, Geometry
 from ..store.read import read_rows
+from .cell_filling import BLOCKS
 from .filling import ERROR, log10_error
+
+LEADING = "leading_block"
+"""Column of the kind of cell with the largest relative error, where errors by kind were asked for."""
 
 _ORDER = [
     ("error", "descending"),
@@ -48,8 +54,19 @@ def lower_bound(contents: NDArray[np.float64], edges: NDArray[np.float64], count
     return float(edges[enough[-1] - 1]) if enough.size and enough[-1] > 0 else -np.inf
 
 
+def coarsened(threshold: float) -> float:
+    """Round a log10 error down to a quarter."""
+    return math.floor(4 * threshold) / 4 if math.isfinite(threshold) else threshold
+
+
 def slot_candidates(
-    threshold: float, most: int, quantities: Sequence[str], store: Path, geometry: Geometry, slot: Slot
+    threshold: float,
+    most: int,
+    quantities: Sequence[str],
+    store: Path,
+    geometry: Geometry,
+    slot: Slot,
+    blocks: bool = False,
 ) -> pa.Table:
     """Read the events of a slot whose log10 error is at or above a threshold, the best `most` of them.
 
@@ -57,12 +74,17 @@ def slot_candidates(
     -------
     pyarrow.Table
         channel, dataset, file, entry (in the file's tree), row (on the channel's event axis in the store),
-        run, event_number, error, log10_error, split, then the quantities; null where one does not exist.
+        run, event_number, error, log10_error, split, with `blocks` also leading_block, then the quantities;
+        null where one does not exist.
     """
     start, _ = geometry.split_range(slot, SPLITS[0])
     stop = start + sum(slot.rows)
     columns = read_rows(
-        store, slot.channel, [ERROR, "entry", "run", "event_number", *quantities], start, stop
+        store,
+        slot.channel,
+        [ERROR, "entry", "run", "event_number", *quantities, *([BLOCKS] if blocks else [])],
+        start,
+        stop,
     )
     chosen = log10_error(columns[ERROR]) >= threshold
     count = int(np.count_nonzero(chosen))
@@ -80,10 +102,17 @@ def slot_candidates(
             "error": columns[ERROR],
             "log10_error": log10_error(columns[ERROR]),
             "split": pa.array(splits.tolist(), pa.string()),
+            **({LEADING: _leading(columns[BLOCKS])} if blocks else {}),
             **{name: pa.array(columns[name], from_pandas=True) for name in quantities},
         }
     )
     return best(table, most)
+
+
+def _leading(errors: NDArray[np.float32]) -> pa.Array:
+    """Name the kind of cell with the largest error of each event."""
+    names = np.asarray(PHYSICS_BLOCKS)[errors.argmax(axis=1)]
+    return pa.array(names.tolist(), pa.string())
 
 
 def add_candidates(parts: list[pa.Table], count: int) -> pa.Table:

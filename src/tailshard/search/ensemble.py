@@ -23,17 +23,14 @@ standard deviation is that of one network, sqrt(sum (x - mean)^2 / (n - 1)); nul
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..config import Pipeline
-from ..store.catalog import Slot
-from ..store.layout import Geometry
 from .comparison import BACKGROUND_EFFICIENCIES, compare
-from .filling import ERROR, Axes, Filled, add_filled, fill_slot
+from .filling import ERROR, Filled
 from .quoting import Quote, only, quote
 from .regions import Region
 from .separation import ROC_POINTS, Roc
@@ -51,34 +48,6 @@ class Found(NamedTuple):
     """With channel axes: the fine spectrum of the error, the error by region, and the counts."""
     regions: Sequence[Region]
     """Of this network; the inclusive region first."""
-
-
-def fill_members(
-    axes: Axes,
-    regions: Mapping[str, Sequence[Region] | None],
-    store: Path,
-    geometry: Geometry,
-    slot: Slot,
-    scale: float,
-) -> dict[str, Filled]:
-    """Fill the histograms of one slot once for every network; see `fill_slot`.
-
-    Parameters
-    ----------
-    axes
-        Of the error alone.
-    regions
-        Array of the errors by a network -> its regions.
-    """
-    return {
-        error: fill_slot(axes, its, store, geometry, slot, scale, error=error)
-        for error, its in regions.items()
-    }
-
-
-def add_members(parts: list[dict[str, Filled]]) -> dict[str, Filled]:
-    """Add histograms network by network, from the first part to the last."""
-    return {error: add_filled([part[error] for part in parts]) for error in parts[0]}
 
 
 def summarise_members(pipeline: Pipeline, found: Mapping[int, Found]) -> dict[str, Any]:

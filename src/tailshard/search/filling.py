@@ -29,16 +29,19 @@ Axes = Mapping[str, hist.axis.Regular]
 """Name of a histogram -> its axis, which is named after the quantity it holds."""
 
 ERROR = "error"
-"""The quantity log10(reconstruction error); the store holds the error itself."""
+"""The quantity log10(error), the score that the pipeline chose; the store holds the error itself."""
 BASELINES = ("met", "m_eff")
 """Quantities that every network is compared with: a cut on one of them alone."""
-ERROR_LABEL = "log10(reconstruction error)"
+ERROR_LABEL = "log10(error)"
 UNDEFINED = "undefined"
 """Weight of events for which a quantity does not exist, by histogram."""
 EVENTS = "events"
 """Unweighted numbers of events, by region."""
 SCAN = "met_scan"
 """MET in every region, for the scan of a cut on it."""
+
+BUMP = "bump"
+"""The quantity that is scanned for a local excess of data, in every region."""
 
 
 def fine(quantity: str) -> str:
@@ -71,6 +74,8 @@ def observable_axes(histograms: Histograms, quantities: Mapping[str, str]) -> di
     }
     if "met" in labels:
         axes[SCAN] = _regular("met", labels, 150, 0, 1500)
+    if (bump := histograms.bump) is not None and bump.quantity in labels:
+        axes[BUMP] = _regular(bump.quantity, labels, bump.bins, *bump.range)
     return axes
 
 

@@ -1,11 +1,14 @@
 """Errors and weights become histograms, regions and numbers: the histogram stage.
 
-Two passes over the one-dimensional columns of the store, one Dask task for each slot in each::
+Two passes over the one-dimensional columns of the store and one over its matrices, one Dask task for each
+slot in each::
 
     error, MET, m_eff ──> fine spectra ──> regions (background's validation events alone)
                                │              │
                                v              v
             candidates    all observables, by region ──> summary
+                                                            ^
+    matrices ──> every cell, correlations, errors by kind ──┘
 
 Of an ensemble, two more passes do the same with the errors by each of its networks (`ensemble`).
 
@@ -31,14 +34,18 @@ from ..progress import Progress, silent
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import SCORE_PREFIX, SPLITS, columns
 from ..store.read import open_channel
+from .agreement import data_and_simulation
+from .bump import find_bump, require_hunter
 from .candidates import (
     add_candidates,
+    coarsened,
     lower_bound,
     number_of_candidates,
     slot_candidates,
     write_candidates,
 )
-from .ensemble import Found, add_members, fill_members, summarise_members
+from .cells import sum_cells, write_cells
+from .ensemble import Found, summarise_members
 from .filling import (
     ERROR,
     EVENTS,
@@ -46,18 +53,19 @@ from .filling import (
     Axes,
     Filled,
     Histogram,
-    add_filled,
     empty,
-    fill_slot,
     fine,
     join_channels,
     observable_axes,
     spectrum_axes,
 )
+from .limits import find_limits, write_workspaces
+from .partials import keep_filled, keep_tables
 from .quoting import Quote, spectrum
 from .reduction import reduce_slots
 from .regions import Region, define_regions
 from .score import scored_with, seed_array
+from .slots import Kept, fill, leaves_of
 from .summary import finite_or_none, summarise
 
 if TYPE_CHECKING:
@@ -75,6 +83,10 @@ class HistogramResult:
     """Names of the signal regions, the inclusive one first."""
     candidates: int
     """Rows of the table of candidates; 0 without data."""
+    filled: int = 0
+    """Slots whose events were read for the histograms of the regions."""
+    kept: int = 0
+    """Slots whose histograms were there already."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -82,13 +94,19 @@ class HistogramResult:
             "histograms": list(self.histograms),
             "regions": list(self.regions),
             "candidates": self.candidates,
+            "slots": {"filled": self.filled, "kept": self.kept},
         }
 
 
 def histogram(
-    pipeline: Pipeline, store: Path, out: Path, client: "Client", progress: Progress = silent
+    pipeline: Pipeline,
+    store: Path,
+    out: Path,
+    client: "Client",
+    progress: Progress = silent,
+    kept: Path | None = None,
 ) -> HistogramResult:
-    """Reduce a scored store to ``histograms.json``, ``regions.json``, ``summary.json`` and the candidates.
+    """Reduce a scored store to histograms, regions, cells, candidates and ``summary.json``.
 
     Parameters
     ----------
@@ -102,48 +120,65 @@ def histogram(
         Dask workers that see the store under the same path.
     progress
         Told the number of slots that are done.
+    kept
+        Folder that keeps what was made of each slot for the next time; None keeps nothing.
 
     Raises
     ------
     StoreError
         The store has not been scored.
+    ConfigError
+        A scan is asked for that cannot be done.
     ProcessingError
         An event has no finite error or weight, or the background is too small for a region.
     ClusterError
         Workers died too often.
     """
+    require_hunter(pipeline)
     catalog = read_catalog(store)
     model = scored_with(store, catalog)
     quantities = read_quantities(store, catalog)
 
-    def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None) -> Filled:
-        calls = {
-            channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)]
-            for channel in pipeline.channels
-        }
-        function = partial(fill_slot, axes, regions, store, catalog.geometry)
-        parts = reduce_slots(client, what, function, calls, add_filled, progress)
+    channels = {channel: catalog.slots_of(channel) for channel in pipeline.channels}
+
+    def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None, partials: Kept) -> Filled:
+        parts = fill(what, pipeline, store, catalog, channels, axes, regions, client, progress, partials)
         return join_channels(parts, empty(axes, regions, list(pipeline.channels)))
 
-    spectra = reduced("summing errors", spectrum_axes(quantities), None)
+    partials = keep_filled(kept, "observables")
+    spectra = reduced("summing errors", spectrum_axes(quantities), None, keep_filled(kept, "spectra"))
     regions = find_regions(pipeline, spectra[fine(ERROR)])
-    table = _candidates(pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities))
-    observables = reduced("filling histograms", observable_axes(pipeline.histograms, quantities), regions)
-    filled = {**observables, **spectra}
+    table = _candidates(
+        pipeline, catalog, store, client, progress, spectra[fine(ERROR)], list(quantities), kept
+    )
+    axes = observable_axes(pipeline.histograms, quantities)
+    filled = {**reduced("filling histograms", axes, regions, partials), **spectra}
+    cells = sum_cells(pipeline, store, catalog, client, progress, kept)
 
     provenance = {"pipeline": content_hash(pipeline), "snapshot": catalog.snapshot_id(), "model": model}
     data_events = sum(catalog.rows(channel) for channel in pipeline.channels_of("data"))
     found = candidate_facts(table, pipeline.report.candidate_fraction, data_events)
-    ensemble = _ensemble(pipeline, catalog, store, client, progress)
+    ensemble = _ensemble(pipeline, catalog, store, client, progress, kept)
     summary = summarise(pipeline, catalog, filled, regions, found, provenance, ensemble)
+    limits, workspaces = find_limits(pipeline, filled, client, progress)
+    for signal, its in summary["signals"].items():
+        its["limits"] = finite_or_none(limits.get(signal, {}))
+    summary["bump"] = finite_or_none(find_bump(pipeline, filled))
+    summary["agreement"] = finite_or_none(data_and_simulation(pipeline, filled, cells))
     drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
     out.mkdir(parents=True, exist_ok=True)
     write_histograms(out / "histograms.json", drawn)
     write_json(out / "regions.json", {"split": "validation", "regions": [vars(region) for region in regions]})
     write_candidates(table, out)
+    write_cells(out, cells)
+    write_workspaces(out, workspaces)
     write_json(out / "summary.json", summary)
     return HistogramResult(
-        tuple(drawn), tuple(region.name for region in regions), 0 if table is None else table.num_rows
+        tuple(drawn),
+        tuple(region.name for region in regions),
+        0 if table is None else table.num_rows,
+        partials.made if partials else len(catalog.slots),
+        partials.kept if partials else 0,
     )
 
 
@@ -170,36 +205,28 @@ def find_regions(pipeline: Pipeline, error_spectrum: Histogram) -> tuple[Region,
 
 
 def _ensemble(
-    pipeline: Pipeline, catalog: Catalog, store: Path, client: "Client", progress: Progress
+    pipeline: Pipeline, catalog: Catalog, store: Path, client: "Client", progress: Progress, kept: Path | None
 ) -> dict[str, Any] | None:
     """Reduce the errors by every network of an ensemble; None where there is one network."""
-    arrays = {seed: seed_array(seed) for seed in pipeline.training.seeds}
-    if not arrays:
-        return None
-    calls = {
-        channel: [(slot, catalog.scale(slot)) for slot in catalog.slots_of(channel)]
-        for channel in pipeline.channels
-    }
-
-    def reduced(what: str, axes: Axes, regions: Mapping[str, tuple[Region, ...] | None]) -> dict[str, Filled]:
-        function = partial(fill_members, axes, regions, store, catalog.geometry)
-        parts = reduce_slots(client, what, function, calls, add_members, progress)
-        return {
-            array: join_channels(
-                {channel: its[array] for channel, its in parts.items()},
-                empty(axes, its_regions, list(pipeline.channels)),
-            )
-            for array, its_regions in regions.items()
-        }
-
-    spectra = reduced("summing errors by seed", spectrum_axes({}), dict.fromkeys(arrays.values()))
-    regions = {array: find_regions(pipeline, its[fine(ERROR)]) for array, its in spectra.items()}
+    slots = {channel: catalog.slots_of(channel) for channel in pipeline.channels}
     drawn = {ERROR: observable_axes(pipeline.histograms, {})[ERROR]}
-    filled = reduced("filling regions by seed", drawn, regions)
-    return summarise_members(
-        pipeline,
-        {seed: Found({**filled[a], **spectra[a]}, regions[a]) for seed, a in arrays.items()},
-    )
+    found = {}
+    for seed in pipeline.training.seeds:
+        array = seed_array(seed)
+
+        def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None, name: str) -> Filled:
+            partials = keep_filled(kept, f"{name}_{array}")  # noqa: B023 - called in this turn of the loop
+            what = f"{what} of seed {seed}"  # noqa: B023
+            parts = fill(
+                *(what, pipeline, store, catalog, slots, axes, regions, client, progress, partials),
+                error=array,  # noqa: B023
+            )
+            return join_channels(parts, empty(axes, regions, list(pipeline.channels)))
+
+        spectra = reduced("summing errors", spectrum_axes({}), None, "spectra")
+        regions = find_regions(pipeline, spectra[fine(ERROR)])
+        found[seed] = Found({**reduced("filling regions", drawn, regions, "regions"), **spectra}, regions)
+    return summarise_members(pipeline, found) if found else None
 
 
 def candidate_facts(table: "pa.Table | None", fraction: float, events: int) -> dict[str, Any] | None:
@@ -222,6 +249,7 @@ def _candidates(
     progress: Progress,
     error_spectrum: Histogram,
     quantities: Sequence[str],
+    kept: Path | None,
 ) -> "pa.Table | None":
     channels = pipeline.channels_of("data")
     count = number_of_candidates(
@@ -233,11 +261,31 @@ def _candidates(
         return None
     # Data has unit weights: its sums of weights are numbers of events.
     events = spectrum(error_spectrum, dict.fromkeys(channels, Quote(SPLITS, 1.0))).values
-    threshold = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
-    function = partial(slot_candidates, threshold, count, quantities, store, catalog.geometry)
-    calls = {"data": [(slot,) for channel in channels for slot in catalog.slots_of(channel)]}
-    add = partial(add_candidates, count=count)
-    return reduce_slots(client, "collecting candidates", function, calls, add, progress)["data"]
+    lowest = lower_bound(events, error_spectrum.axes[ERROR].edges, count)
+    # Coarse, and with as many rows as may ever be asked for, so that what is kept of a slot stays good
+    # while data arrives.
+    threshold, most = coarsened(lowest), pipeline.report.maximum_candidates
+    blocks = "blocks" in pipeline.score.kinds
+    meaning = ["candidates", threshold, most, list(quantities), blocks]
+    slots = {channel: catalog.slots_of(channel) for channel in channels}
+    function = partial(slot_candidates, threshold, most, quantities, store, catalog.geometry, blocks=blocks)
+    tables = reduce_slots(
+        client,
+        "collecting candidates",
+        function,
+        {channel: [(slot,) for slot in its] for channel, its in slots.items()},
+        partial(add_candidates, count=most),
+        progress,
+        keep_tables(kept, "candidates"),
+        {
+            channel: [  # the table names files, too
+                leaf._replace(key=content_hash(leaf.key, slot.url))
+                for leaf, slot in zip(its, slots[channel], strict=True)
+            ]
+            for channel, its in leaves_of(pipeline, store, catalog, slots, meaning).items()
+        },
+    )
+    return add_candidates(list(tables.values()), count)
 
 
 # -- files -----------------------------------------------------------------------------------------

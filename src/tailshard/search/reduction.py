@@ -1,10 +1,13 @@
 """One task for each slot on the Dask workers, and one fixed tree that adds their results."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ..config import content_hash
 from ..errors import ClusterError
 from ..progress import Progress
+from .partials import Leaf, Partials, make_and_keep, read_kept
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,12 +25,15 @@ def reduce_slots(
     calls: Mapping[str, Sequence[tuple[Any, ...]]],
     add: Callable[[list[Result]], Result],
     progress: Progress,
+    partials: Partials[Result] | None = None,
+    leaves: Mapping[str, Sequence[Leaf]] | None = None,
+    tidy: bool = True,
 ) -> dict[str, Result]:
     """Call a function for every slot, and add the results of each channel.
 
-    The shape of the tree depends on the number of slots alone, so that sums of floating-point numbers
-    are the same bit by bit for any number of workers. Dask walks the tree depth first: a worker holds a
-    few partial results, however many slots there are.
+    The shape of the tree depends on the places of the slots alone, so that sums of floating-point numbers
+    are the same bit by bit for any number of workers, and whether or not parts of them were kept. Dask
+    walks the tree depth first: a worker holds a few partial results, however many slots there are.
 
     Parameters
     ----------
@@ -43,6 +49,13 @@ def reduce_slots(
         Adds a list of results, in the order of the list.
     progress
         Told the number of slots that are done.
+    partials
+        Where results of slots and groups are kept; nothing that is there is made again.
+    leaves
+        Channel -> places and keys of the calls, in rising order of the places; counted from 0 where left
+        out. Needed for `partials`.
+    tidy
+        Remove what `partials` keeps of other slots than these.
 
     Returns
     -------
@@ -59,25 +72,42 @@ def reduce_slots(
     from dask.delayed import delayed
     from distributed import KilledWorker, as_completed
 
-    call, combine = delayed(function, pure=False), delayed(add, pure=False)
-    roots: dict[str, Any] = {}
+    trees = {
+        channel: _tree(its_calls, leaves[channel] if leaves else None)
+        for channel, its_calls in calls.items()
+        if its_calls
+    }
     groups: list[Any] = []
     slots_of_group: dict[str, int] = {}
-    for channel, its_calls in calls.items():
-        level = []
-        for group in _in_groups(its_calls):
-            level.append(combine([call(*arguments) for arguments in group]))
-            slots_of_group[level[-1].key] = len(group)
-        groups += level
-        while len(level) > 1:
-            level = [combine(group) for group in _in_groups(level)]
-        if level:
-            roots[channel] = level[0]
+
+    def task(its: Callable[..., Result]) -> Any:
+        keeping = its if partials is None else partial(make_and_keep, its, partials.write)
+        return delayed(keeping, pure=False)
+
+    call, combine = task(function), task(add)
+    read = delayed(partial(read_kept, partials.read), pure=False) if partials is not None else None
+    kept = partials if partials is not None else ()
+
+    def planned(node: _Node) -> Any:
+        """Make the task of a node; of parts that are kept already, the task that reads them."""
+        path = () if partials is None else (partials.folder / node.key,)
+        if read is not None and node.key in kept:
+            return read(*path)
+        if not node.parts:
+            return call(*path, *node.arguments)
+        made = combine(*path, [planned(part) for part in node.parts])
+        if new := sum(not part.parts and part.key not in kept for part in node.parts):
+            groups.append(made)
+            slots_of_group[made.key] = new
+        return made
+
+    roots = {channel: planned(tree) for channel, tree in trees.items()}
     if not roots:
         return {}
     total = sum(slots_of_group.values())
     done = 0
-    progress(what, done, total)
+    if total:
+        progress(what, done, total)
     futures = client.compute([*groups, *roots.values()], optimize_graph=False)
     results, waiting = futures[len(groups) :], as_completed(futures[: len(groups)])
     del futures
@@ -87,13 +117,49 @@ def reduce_slots(
                 break
             done += slots_of_group[future.key]
             progress(what, done, total)
-        return dict(zip(roots, client.gather(results), strict=True))
+        found = dict(zip(roots, client.gather(results), strict=True))
     except KilledWorker as error:
         raise ClusterError(
             f"{what}: a Dask worker died again and again ({error}); give the workers more memory, or make "
             "store.slot smaller and ingest again"
         ) from error
+    if partials is not None:
+        partials.made += total
+        partials.kept += sum(map(len, calls.values())) - total
+        if tidy:
+            partials.tidy({key for tree in trees.values() for key in tree.every_key()})
+    return found
 
 
-def _in_groups(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [items[start : start + FAN_IN] for start in range(0, len(items), FAN_IN)]
+class _Node(NamedTuple):
+    """A slot, or a sum of neighbouring slots."""
+
+    key: str
+    parts: "tuple[_Node, ...]" = ()
+    """What is added; none for a slot."""
+    arguments: tuple[Any, ...] = ()
+    """Of the call for a slot."""
+
+    def every_key(self) -> Iterator[str]:
+        """Keys of everything that was kept on the way."""
+        yield self.key
+        for part in self.parts:
+            yield from part.every_key()
+
+
+def _tree(calls: Sequence[tuple[Any, ...]], leaves: Sequence[Leaf] | None) -> _Node:
+    if leaves is None:
+        leaves = [Leaf(place, str(place)) for place in range(len(calls))]
+    level = {
+        leaf.place: _Node(leaf.key, (), arguments) for leaf, arguments in zip(leaves, calls, strict=True)
+    }
+    while True:
+        groups: dict[int, list[_Node]] = {}
+        for place, node in level.items():
+            groups.setdefault(place // FAN_IN, []).append(node)
+        level = {
+            place: _Node(content_hash([part.key for part in parts]), tuple(parts))
+            for place, parts in groups.items()
+        }
+        if len(level) == 1:
+            return next(iter(level.values()))

@@ -10,6 +10,7 @@ matrix products, follow the slot alone, and a task computes on one thread: error
 number of workers.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,10 +23,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..config import Pipeline
+from ..config import Pipeline, content_hash
 from ..errors import StoreError
 from ..features.names import PHYSICS_BLOCKS
 from ..learning import Score
+from ..ledger import code_of
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
@@ -46,6 +48,8 @@ _NETWORKS_KEPT = 32
 MODEL = "model"
 """Attribute of the array ``error``: content hash of the model (of all models of an ensemble) that made it,
 once all of it is made."""
+MADE_BY = "made_by"
+"""Attribute of the array ``error``: hash of models, scores and code that made what is there of it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class ScoreResult:
     model: str
     """Content hash of the model, or of all models of an ensemble."""
     events: dict[str, int]
-    """Events scored by channel."""
+    """Events that have an error, by channel."""
+    slots: dict[str, int]
+    """Slots that were ``scored``, and those that were scored already and were ``kept``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -72,9 +78,14 @@ class ScoreResult:
 
 
 def score(
-    pipeline: Pipeline, store: Path, model: Path, client: "Client", progress: Progress = silent
+    pipeline: Pipeline,
+    store: Path,
+    model: Path,
+    client: "Client",
+    progress: Progress = silent,
+    anew: bool = False,
 ) -> ScoreResult:
-    """Write the scores of every event into the store.
+    """Write the scores of every event that has none by this model into the store.
 
     Parameters
     ----------
@@ -88,6 +99,8 @@ def score(
         Dask workers that see store and model under the same paths.
     progress
         Told the number of slots that are done.
+    anew
+        Score every event, also those that have their scores.
 
     Raises
     ------
@@ -110,18 +123,43 @@ def score(
     }
     of_all = hash_of_all(model, {seed: member.digest for seed, member in members.items()})
     channels = [channel for channel in pipeline.channels if catalog.rows(channel)]
+    described = _columns(pipeline.score, tuple(members))
+    made_by = content_hash(of_all, pipeline.score, code_of("score"))
+    calls: dict[str, list[tuple[Slot]]] = {}
     for channel in channels:
-        _name_model(store, channel, None)
-    for channel in channels:
-        create_columns(store, channel, catalog.geometry, _columns(pipeline.score, tuple(members)))
+        create_columns(store, channel, catalog.geometry, described)
+        arrays = {ERROR: 1, **{name: 1 + len(column.shape) for name, column in described.items()}}
+        _begin(store, channel, made_by, list(arrays), anew)
+        calls[channel] = [
+            (slot,) for slot in catalog.slots_of(channel) if slot.selected and _lacks(store, slot, arrays)
+        ]
+        if calls[channel]:
+            _note(store, channel, **{MODEL: None})
     function = partial(
         score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
     )
-    calls = {channel: [(slot,) for slot in catalog.slots_of(channel)] for channel in channels}
-    events = reduce_slots(client, "scoring", function, calls, _add, progress)
+    reduce_slots(client, "scoring", function, calls, _add, progress)
     for channel in channels:
-        _name_model(store, channel, of_all)
-    return ScoreResult(of_all, events)
+        _note(store, channel, **{MODEL: of_all})
+    scored = sum(map(len, calls.values()))
+    slots = {"scored": scored, "kept": sum(bool(slot.selected) for slot in catalog.slots) - scored}
+    return ScoreResult(of_all, {channel: catalog.rows(channel) for channel in channels}, slots)
+
+
+def _begin(store: Path, channel: str, made_by: str, arrays: Sequence[str], anew: bool) -> None:
+    """Say that the errors of a channel are not whole, and remove those that something else made."""
+    found = _error_array(store, channel).attrs.get(MADE_BY)
+    if anew or found != made_by:
+        _note(store, channel, **{MODEL: None, MADE_BY: None})
+        for name in arrays:
+            shutil.rmtree(events_group(store) / channel / name / "c", ignore_errors=True)
+        _note(store, channel, **{MADE_BY: made_by})
+
+
+def _lacks(store: Path, slot: Slot, arrays: Mapping[str, int]) -> bool:
+    """Tell whether one of some arrays (name -> dimensions) holds nothing of a slot."""
+    folder = events_group(store) / slot.channel
+    return not all(shard_file(folder / name, slot.index, its).exists() for name, its in arrays.items())
 
 
 def score_slot(
@@ -148,7 +186,7 @@ def score_slot(
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with one_thread():
-        network = _load(model, digest)
+        network = load_once(model, digest)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
@@ -158,7 +196,7 @@ def score_slot(
                 if member.digest == digest:
                     part[seed_array(seed)] = part[ERROR]
                 else:
-                    its = _load(member.path, member.digest)
+                    its = load_once(member.path, member.digest)
                     error = its.scores(islands, (scores.kind,), scores.add_divergence)[scores.kind]
                     part[seed_array(seed)] = error
             parts.append(part)
@@ -237,13 +275,19 @@ def _add(events: list[int]) -> int:
     return sum(events)
 
 
-def _name_model(store: Path, channel: str, digest: str | None) -> None:
-    attributes = zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+").attrs
-    attributes.put({**attributes, MODEL: digest})
+def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
+    return zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+")
+
+
+def _note(store: Path, channel: str, **noted: str | None) -> None:
+    attributes = _error_array(store, channel).attrs
+    if any(attributes.get(name) != value for name, value in noted.items()):
+        attributes.put({**attributes, **noted})
 
 
 @lru_cache(maxsize=_NETWORKS_KEPT)
-def _load(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+def load_once(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
+    """Load a model; a worker keeps the last ones."""
     from ..train.checkpoint import load_model
 
     return load_model(model)

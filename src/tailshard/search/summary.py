@@ -51,8 +51,25 @@
                              numbers that fluctuate, it is too large: no result
             quoted           {cut, ...}: what that cut gives in *test* events, which had no say in the choice;
                              both are null where no cut leaves enough background
+        limits.<score>       upper limits at 95 % confidence on the strength of the signal (1: the pipeline's
+                             cross-section), from the tail of the error or of a baseline alone; empty where
+                             `limits` is null
+            edges            lower edges of the bins; the last one has no end
+            signal, background, background_uncertainty, data: counts, at the luminosity of the data
+            expected         limits at -2, -1, 0, 1, 2 standard deviations, if there is no signal; or null
+            observed         limit, where there is data; or null
+            why_not          why there is no limit; or null
         best                 {region, tried, chosen, quoted}: the region whose chosen cut promises most in
                              validation events, and how many cuts in all regions were tried; null without one
+    agreement                of all data with all background, as configured and unblinded; null without data
+        least                expected and simulated events in a bin, at least; neighbours are put together
+        quantities, cells    [{name, chi2, bins, chi2_per_bin, p_value, shape_chi2, shape_p_value, data,
+                             expected, expected_uncertainty}]: as `Agreement`, the worst first
+        too_few              names of what has too few of them to be compared
+    bump                     null where none is asked for; else quantity, region, window [from, to], data,
+                             expected and expected_uncertainty in it, local_p_value, global_p_value (0: below
+                             the inverse of pseudo_experiments), global_p_value_uncertainty,
+                             pseudo_experiments; window is null where none is found, for the reason why_not
     candidates               {count, fraction, limited, smallest_error}, null without data; limited is
                              true where report.maximum_candidates left events of that fraction out
     ensemble                 of every network, where there is more than one: see `search.ensemble`
@@ -83,7 +100,7 @@ from ..store.catalog import Catalog
 from ..store.layout import SPLITS
 from .baselines import of_equal_size
 from .comparison import compare
-from .filling import ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
+from .filling import BUMP, ERROR, EVENTS, SCAN, UNDEFINED, Filled, fine
 from .quoting import Quote, only, quote, spectrum, total
 from .regions import Region
 from .significance import Spectrum, significance
@@ -175,7 +192,9 @@ def _channel(
         "yield": everything.values,
         "yield_uncertainty": everything.uncertainties,
         "undefined": {
-            name: lost.values[place] for place, name in enumerate(observables) if name not in (ERROR, SCAN)
+            name: lost.values[place]
+            for place, name in enumerate(observables)
+            if name not in (ERROR, SCAN, BUMP)
         },
     }
 

@@ -1,7 +1,9 @@
 """Which slots are whole, and what is in them: one JSON file, replaced atomically by one writer.
 
 A slot exists when the catalog says so, and the driver enters it after every array of the slot is
-written. Whatever else lies in the store is rubbish that the next run overwrites.
+written: all that one ingest has filled in one step, at its end. Until then they are listed in
+``pending.json``, for an ingest that dies to be taken up again. Whatever else lies in the store is rubbish
+that the next run overwrites.
 """
 
 import json
@@ -237,6 +239,27 @@ def read_catalog(store: Path) -> Catalog:
             f"{path} is not a catalog of tailshard ({where}: {problem['msg']}); "
             f"remove {store} and run tailshard ingest"
         ) from None
+
+
+def read_pending(store: Path) -> tuple[Slot, ...]:
+    """Slots that an ingest which did not end had filled, and which the catalog does not know yet."""
+    try:
+        return tuple(Slot.model_validate(slot) for slot in json.loads(_pending(store).read_text("utf-8")))
+    except (OSError, ValueError):  # then they are filled again
+        return ()
+
+
+def write_pending(store: Path, slots: Sequence[Slot]) -> None:
+    """Replace the list of slots that are whole and not in the catalog; without any, remove it."""
+    if slots:
+        content = [slot.model_dump(mode="json") for slot in slots]
+        write_atomically(_pending(store), json.dumps(content) + "\n")
+    else:
+        _pending(store).unlink(missing_ok=True)
+
+
+def _pending(store: Path) -> Path:
+    return Path(store) / "pending.json"
 
 
 def write_catalog(store: Path, catalog: Catalog) -> None:

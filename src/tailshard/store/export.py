@@ -78,7 +78,7 @@ def export_dense(store: Path, out: Path, client: "Client", progress: Progress = 
     """
     catalog = read_catalog(store)
     geometry = replace(catalog.geometry, codec="zstd")
-    with _aside(out) as place:
+    with aside(out) as place:
         _create_like(store, place, catalog, geometry)
         copy = partial(_copy_slot, store, place, geometry)
         for _, failure in each_slot(client, "export slots", copy, catalog.slots, progress):
@@ -90,7 +90,7 @@ def export_dense(store: Path, out: Path, client: "Client", progress: Progress = 
 
 
 @contextmanager
-def _aside(out: Path) -> Iterator[Path]:
+def aside(out: Path) -> Iterator[Path]:
     """Give a folder to write to, and put it in its place at the end; nothing is left of a failure."""
     if out.exists():
         raise StoreError(f"{out} exists already; remove it, or name another folder")

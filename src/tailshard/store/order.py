@@ -72,27 +72,38 @@ def sampled(
 
     A channel without an entry is read once. Another gives a fixed number of rows in every epoch: all of
     them as many times as they go into it, and for the rest a choice of blocks that changes from epoch to
-    epoch, the last one cut. Weights are scaled so that the channel's sum stays what it is.
+    epoch, the last one cut. Where there is a share, "all" are the rows of a choice of blocks that is the
+    same in every epoch. Weights are scaled so that the channel's sum stays what it is.
     """
     parts = []
     for place, channel in enumerate(channels):
         members = blocks.take(np.flatnonzero(blocks.channel == place))
-        rows = int(members.sizes.sum())
-        if channel not in sampling or not rows:
+        all_rows = int(members.sizes.sum())
+        if channel not in sampling or not all_rows:
             parts.append(members)
             continue
-        wanted = max(1, round(sampling[channel].factor * rows))
-        if (at_most := sampling[channel].at_most) is not None:
-            wanted = min(wanted, at_most)
-        order = permutation(len(members.sizes), seed, epoch, "sample", channel)
-        stops = np.cumsum(members.sizes[order])
-        chosen = order[: np.searchsorted(stops, wanted % rows) + 1] if wanted % rows else order[:0]
-        rest = members.take(chosen)
-        if len(chosen):
-            rest.stop[-1] -= stops[len(chosen) - 1] - wanted % rows
+        its = sampling[channel]
+        rows = min(all_rows, max(1, round(its.share * all_rows)))
+        if rows < all_rows:
+            members = _some_rows(members, rows, seed, "share", channel)
+        wanted = max(1, round(its.factor * rows))
+        if its.at_most is not None:
+            wanted = min(wanted, its.at_most)
+        rest = _some_rows(members, wanted % rows, seed, epoch, "sample", channel)
         repeated = Blocks(*map(np.concatenate, zip(*[members] * (wanted // rows), rest, strict=True)))
-        parts.append(repeated._replace(scale=repeated.scale * (rows / wanted)))
+        parts.append(repeated._replace(scale=repeated.scale * (all_rows / wanted)))
     return Blocks(*map(np.concatenate, zip(*parts, strict=True))) if parts else blocks
+
+
+def _some_rows(blocks: Blocks, rows: int, *key: int | str) -> Blocks:
+    """Choose blocks of so many rows, the last one cut; the key alone decides which."""
+    order = permutation(len(blocks.sizes), *key)
+    stops = np.cumsum(blocks.sizes[order])
+    chosen = order[: np.searchsorted(stops, rows) + 1] if rows else order[:0]
+    some = blocks.take(chosen)
+    if rows:
+        some.stop[-1] -= stops[len(chosen) - 1] - rows
+    return some
 
 
 def shuffled_windows(
@@ -179,6 +190,11 @@ def permutation(count: int, *key: int | str) -> Integers:
     keys = _philox(key).random_raw(count) >> bits << bits | np.arange(count, dtype=np.uint64)
     keys.sort()
     return (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+
+
+def generator_of(*key: int | str) -> np.random.Generator:
+    """Give random numbers that the key alone decides."""
+    return np.random.Generator(_philox(key))
 
 
 def _random_below(limit: int, *key: int | str) -> int:

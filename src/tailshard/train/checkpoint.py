@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -89,6 +89,15 @@ def weights_of(network: nn.Module) -> Weights:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
+class Reconstruction(NamedTuple):
+    """What a network makes of events; NaN where their objects do not exist."""
+
+    cells: NDArray[np.float32]
+    """(n, R, R), in the units of the matrices."""
+    difference: NDArray[np.float32]
+    """(n, R, R): event minus reconstruction as scores see it, scaled."""
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A trained network with the scaler it was trained with."""
@@ -141,18 +150,40 @@ class LoadedModel:
         StateError
             The matrices have another size than those the network was trained on.
         """
-        shape = (events.size,) * 2 if isinstance(events, Islands) else events.shape[1:]
-        if shape != (self.size, self.size):
-            raise StateError(
-                f"the model was trained on matrices of {self.size} x {self.size}, found matrices of "
-                f"shape {shape}; train again, or use the features that it was trained with"
-            )
+        self._check_size(events)
         with torch.inference_mode():
             scaled = self._scale(events)
             present = presence(events, scaled.device)
             outcome = Outcome(self.network, scaled, present, self.background, add_divergence)
             found = compute_scores(outcome, kinds)
         return {kind: score.cpu().numpy() for kind, score in found.items()}
+
+    def reconstruct(self, events: Islands) -> Reconstruction:
+        """Give what the network makes of a few events, on the CPU.
+
+        Raises
+        ------
+        StateError
+            The matrices have another size than those the network was trained on.
+        """
+        self._check_size(events)
+        shape = (len(events), self.size, self.size)
+        with torch.inference_mode():
+            scaled = self._scale(events)
+            made = self.network(scaled).float()
+            found = (self.scaler.unscaled(made), scaled - made)
+            absent = ~presence(events, scaled.device)
+            return Reconstruction(
+                *(each.masked_fill(absent, float("nan")).reshape(shape).numpy() for each in found)
+            )
+
+    def _check_size(self, events: Islands | NDArray[np.float32]) -> None:
+        shape = (events.size,) * 2 if isinstance(events, Islands) else events.shape[1:]
+        if shape != (self.size, self.size):
+            raise StateError(
+                f"the model was trained on matrices of {self.size} x {self.size}, found matrices of "
+                f"shape {shape}; train again, or use the features that it was trained with"
+            )
 
 
 def save_model(

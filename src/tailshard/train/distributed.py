@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -24,22 +24,17 @@ from typing import Any
 
 import torch
 
-from ..config import Pipeline, content_hash
-from ..errors import ClusterError, ProcessingError, StateError, StoreError, TailshardError
-from ..learning import WHERE_IT_RUNS
-from ..models import build
+from ..config import Pipeline
+from ..errors import ClusterError, ProcessingError, StateError, TailshardError
 from ..progress import Progress, silent
-from ..registry import source_of
-from ..store.catalog import Catalog, read_catalog
-from ..store.read import statistics
+from ..store.catalog import read_catalog
 from .checkpoint import TrainingState, save_model
+from .in_force import initial_weights
 from .loop import Task, background_of, train_rank
 from .members import MODEL_FILE, clear, model_hash
 from .metrics import Journal, read_metrics, write_metrics
-from .objective import cell_weights
 from .ray_session import Layout, lay_out, quiet, ray_session
-from .scaling import fit as fit_scaler
-from .scaling import varying
+from .task import identity_of, task_of
 
 _STATE_FILE = "state.pt"
 
@@ -75,6 +70,7 @@ def train(
     progress: Progress = silent,
     address: str | None = None,
     in_process: bool = False,
+    initial: Path | None = None,
 ) -> TrainingResult:
     """Train the pipeline's network on the training events of its training channels.
 
@@ -95,6 +91,8 @@ def train(
         Of a running Ray cluster; None starts a private one on this machine and stops it afterwards.
     in_process
         Train with one rank in this process and without a cluster; cannot be continued when interrupted.
+    initial
+        A model to begin with, if it fits; scaling follows from the events, as ever.
 
     Raises
     ------
@@ -110,8 +108,9 @@ def train(
     started = time.perf_counter()
     store, out = Path(store).resolve(), Path(out).resolve()
     catalog = read_catalog(store)
-    task = task_of(pipeline, store, catalog)
-    run = out / "ray" / identity_of(pipeline, catalog)
+    weights = initial_weights(pipeline, catalog, initial, progress)
+    task = replace(task_of(pipeline, store, catalog), initial=weights)
+    run = out / "ray" / identity_of(pipeline, catalog, initial if weights is not None else None)
     _prepare(out, run, progress)
     if in_process:
         _train_here(task, out, progress)
@@ -132,45 +131,6 @@ def train(
         workers=history[-1].workers,
         device=history[-1].device,
         seconds=time.perf_counter() - started,
-    )
-
-
-def task_of(pipeline: Pipeline, store: Path, catalog: Catalog) -> Task:
-    """Say what is to be trained, and check everything that can be checked before any worker starts.
-
-    Raises
-    ------
-    StoreError
-        The store has no events to train on.
-    ConfigError
-        The model cannot be made.
-    """
-    channels, counts = pipeline.training_channels, catalog.geometry.counts
-    for split in ("training", "validation"):
-        if not sum(catalog.rows(channel, split) for channel in channels):
-            raise StoreError(
-                f"{store} has no {split} events in {', '.join(channels)}; ingest more files, loosen the "
-                "selection, or name other training.channels"
-            )
-    with torch.random.fork_rng([]):
-        build(pipeline.model, catalog.geometry.size**2)
-    of_cells = statistics(store, catalog, channels)
-    if not varying(of_cells).any():
-        raise StoreError(f"no cell varies in the training events of {', '.join(channels)} in {store}")
-    scaler = fit_scaler(of_cells, pipeline.training.scaler)
-    weights = cell_weights(of_cells, counts, pipeline.training.cell_weights)
-    return Task(store, channels, counts, pipeline.model, pipeline.training, scaler, weights)
-
-
-def identity_of(pipeline: Pipeline, catalog: Catalog) -> str:
-    """Content hash of all that decides what is learned, but for the code."""
-    return content_hash(
-        pipeline.model,
-        source_of(pipeline.model.name),
-        pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
-        pipeline.features,
-        pipeline.splits,
-        catalog.snapshot_id(pipeline.training_channels),
     )
 
 

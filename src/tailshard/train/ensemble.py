@@ -17,7 +17,8 @@ from ..config import Pipeline, content_hash
 from ..ledger import code_of
 from ..progress import Progress, silent
 from ..store.catalog import read_catalog
-from .distributed import identity_of, task_of, train
+from .distributed import train
+from .in_force import PREVIOUS
 from .members import (
     METRICS_FILE,
     MODEL_FILE,
@@ -29,6 +30,7 @@ from .members import (
     member_folders,
 )
 from .ray_session import ray_session
+from .task import identity_of, task_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def train_all(
     progress: Progress = silent,
     address: str | None = None,
     in_process: bool = False,
+    warm_start: bool = False,
 ) -> dict[str, Any]:
     """Train the pipeline's network, or one for each of `training.seeds`.
 
@@ -71,6 +74,8 @@ def train_all(
     ----------
     pipeline, store, out, progress, address, in_process
         As in `tailshard.train.distributed.train`, which says what is raised, too.
+    warm_start
+        Begin each network with the one that `in_force.set_aside` has put into its folder.
 
     Returns
     -------
@@ -78,14 +83,21 @@ def train_all(
         What JSON can hold; ``model`` is the hash of all networks.
     """
     if pipeline.training.seeds:
-        return _train_ensemble(pipeline, store, out, progress, address, in_process).to_dict()
+        return _train_ensemble(pipeline, store, out, progress, address, in_process, warm_start).to_dict()
     for folder in all_member_folders(out):
         shutil.rmtree(folder)
-    return train(pipeline, store, out, progress, address, in_process).to_dict()
+    initial = _previous(out) if warm_start else None
+    return train(pipeline, store, out, progress, address, in_process, initial).to_dict()
 
 
 def _train_ensemble(
-    pipeline: Pipeline, store: Path, out: Path, progress: Progress, address: str | None, in_process: bool
+    pipeline: Pipeline,
+    store: Path,
+    out: Path,
+    progress: Progress,
+    address: str | None,
+    in_process: bool,
+    warm_start: bool,
 ) -> EnsembleResult:
     started = time.perf_counter()
     out = Path(out).resolve()
@@ -100,7 +112,10 @@ def _train_ensemble(
         if folder not in folders.values():
             shutil.rmtree(folder)
     code = code_of("train")
-    identities = {seed: content_hash(code, identity_of(its, catalog)) for seed, its in members.items()}
+    initial = {seed: _previous(folder) if warm_start else None for seed, folder in folders.items()}
+    identities = {
+        seed: content_hash(code, identity_of(its, catalog, initial[seed])) for seed, its in members.items()
+    }
     results = {seed: finished(folder, identities[seed]) for seed, folder in folders.items()}
     missing = tuple(seed for seed, result in results.items() if result is None)
     with ExitStack() as stack:
@@ -108,7 +123,7 @@ def _train_ensemble(
             stack.enter_context(ray_session(address))
         for seed in missing:
             shown = _of_member(progress, seed)
-            result = train(members[seed], store, folders[seed], shown, address, in_process)
+            result = train(members[seed], store, folders[seed], shown, address, in_process, initial[seed])
             finish(folders[seed], identities[seed], result.to_dict())
             results[seed] = result.to_dict()
     first = folders[pipeline.training.seed]
@@ -119,6 +134,11 @@ def _train_ensemble(
     whole = {seed: result for seed, result in results.items() if result is not None}
     digest = hash_of_all(out / MODEL_FILE, {seed: result["model"] for seed, result in whole.items()})
     return EnsembleResult(digest, whole, missing, time.perf_counter() - started)
+
+
+def _previous(folder: Path) -> Path | None:
+    path = folder / PREVIOUS
+    return path if path.is_file() else None
 
 
 def _of_member(progress: Progress, seed: int) -> Progress:

@@ -23,7 +23,7 @@ from ..models import build
 from ..store.state import StreamState
 from ..store.stream import Batch, Stream
 from .background import Background, describe_background
-from .checkpoint import Best, TrainingState, weights_of
+from .checkpoint import Best, TrainingState, Weights, weights_of
 from .metrics import EpochMetrics
 from .objective import Learner, event_losses, parts_of, weights_for
 from .ranks import largest_over_ranks, sum_over_ranks
@@ -70,6 +70,8 @@ class Task:
     scaler: Scaler
     cell_weights: NDArray[np.float32] | None = None
     """(cells,) in the loss; all alike where there are none."""
+    initial: Weights | None = None
+    """What the network begins with; drawn at random where left out."""
 
     @property
     def size(self) -> int:
@@ -125,6 +127,8 @@ def train_rank(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(training.seed)
         network = build(task.model, task.size**2)
+        if task.initial is not None:
+            network.load_state_dict(task.initial)
         return fit(network, task.scaler, training, seen, unseen, device, report, state, task.cell_weights)
 
 

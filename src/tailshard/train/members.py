@@ -43,12 +43,6 @@ def all_member_folders(out: Path) -> list[Path]:
     return [folder for folder in sorted(out.glob(f"{_PREFIX}*")) if folder.is_dir()]
 
 
-def files_of(training: Training) -> tuple[str, ...]:
-    """List every file that a search needs of its training, below the folder of the model."""
-    folders = ("", *(f"{_PREFIX}{seed}/" for seed in training.seeds))
-    return tuple(f"{folder}{name}" for folder in folders for name in (MODEL_FILE, METRICS_FILE))
-
-
 def model_hash(model: Path) -> str:
     """Content hash of a model file, 16 hexadecimal digits.
 

@@ -102,6 +102,12 @@ class Scaler:
 
         return scale
 
+    def unscaled(self, cells: torch.Tensor) -> torch.Tensor:
+        """Undo the scaling of cells of objects that exist: (n, cells), on the CPU."""
+        offset, factor, unit = (torch.from_numpy(each) for each in (self.offset, self.factor, self.unit))
+        plain = torch.where(factor != 0, cells / factor, 0) + offset
+        return plain.sign() * plain.abs().expm1() * unit if len(unit) else plain
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain numbers, exact."""
         return {"name": self.name, **{name: getattr(self, name).tolist() for name in _ARRAYS}}

@@ -14,8 +14,8 @@ from ..fingerprint import fingerprint
 from ..models import build
 from ..store.catalog import Catalog, read_catalog
 from ..train.checkpoint import LoadedModel, TrainingState
-from ..train.distributed import identity_of, task_of
 from ..train.loop import Task, background_of, train_rank
+from ..train.task import identity_of, task_of
 from .merit import Judge, Merit, Reconstruction, Separation, Validation
 from .space import Settings, with_settings
 

@@ -140,9 +140,7 @@ def share_of(
     """
     cpus = max(int(machine.get("CPU", 0)) for machine in machines)
     gpus = max(int(machine.get("GPU", 0)) for machine in machines)
-    gpu = profile.gpus_per_trial
-    if gpu == "auto":
-        gpu = 1.0 if gpus and use_gpu else 0.0
+    gpu = (1.0 if gpus and use_gpu else 0.0) if profile.gpus_per_trial == "auto" else profile.gpus_per_trial
     if profile.cpus_per_trial == "auto":
         cpu = max(1, int(cpus * min(1.0, gpu / gpus))) if gpu and gpus else cpus
     else:

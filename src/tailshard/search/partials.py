@@ -1,0 +1,122 @@
+"""What was computed of single slots, and of groups of them, kept from one run to the next.
+
+A result is kept under the hash of everything that it was made from, one file each. A slot that has not
+changed is then never reduced twice, and a group of slots none of which has changed is one file to read:
+what a new slot costs grows with the logarithm of their number. Nothing is ever taken out of a sum; where
+a slot is gone, the sum is made without it from the parts that stay.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import hist
+import pyarrow as pa
+import pyarrow.parquet
+import uhi.io.zip
+
+from ..errors import StoreError
+from .filling import Filled
+
+Result = TypeVar("Result")
+
+
+class Leaf(NamedTuple):
+    """What stands for a slot in a tree of sums."""
+
+    place: int
+    """Decides which slots are added first: the slot's number in its channel, which it keeps."""
+    key: str
+    """Changes with anything that the slot's result depends on, the code included."""
+
+
+@dataclass
+class Partials(Generic[Result]):
+    """Results of one kind that are kept in a folder, which all workers see."""
+
+    folder: Path
+    write: Callable[[Result, Path], None]
+    """Writes a result into a file that does not exist."""
+    read: Callable[[Path], Result]
+    made: int = 0
+    """Slots whose result was made since this object was."""
+    kept: int = 0
+    """Slots whose result, alone or in a sum, was there already."""
+
+    def __contains__(self, key: str) -> bool:
+        return (self.folder / key).is_file()
+
+    def tidy(self, keys: Collection[str]) -> None:
+        """Remove every result but these."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name not in keys:
+                path.unlink(missing_ok=True)
+
+
+def make_and_keep(
+    function: Callable[..., Result], write: Callable[[Result, Path], None], path: Path, *arguments: Any
+) -> Result:
+    """Call a function, and keep its result: whole or not at all."""
+    result = function(*arguments)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    write(result, aside)
+    aside.replace(path)
+    return result
+
+
+def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
+    """Read a result.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged.
+    """
+    try:
+        return read(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path} is damaged ({error}); remove the folder {path.parent.parent}") from error
+
+
+def keep_filled(folder: Path | None, name: str) -> Partials[Filled] | None:
+    """Keep histograms bit for bit, compressed."""
+    return Partials(folder / name, _write_filled, _read_filled) if folder else None
+
+
+def keep_tables(folder: Path | None, name: str) -> Partials[pa.Table] | None:
+    """Keep tables."""
+    return Partials(folder / name, _write_table, pyarrow.parquet.read_table) if folder else None
+
+
+def keep_json(folder: Path | None, name: str) -> Partials[Any] | None:
+    """Keep what JSON can hold."""
+    return Partials(folder / name, _write_json, _read_json) if folder else None
+
+
+def _write_filled(filled: Filled, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, histogram in filled.items():
+            uhi.io.zip.write(file, name, histogram)
+
+
+def _read_filled(path: Path) -> Filled:
+    with zipfile.ZipFile(path) as file:
+        names = [name.removesuffix(".json") for name in file.namelist() if name.endswith(".json")]
+        return {name: hist.Hist(uhi.io.zip.read(file, name)) for name in names}
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pyarrow.parquet.write_table(table, path)
+
+
+def _write_json(content: Any, path: Path) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,161 @@
+"""Files that start updates at intervals: well-formed, bounded in time, never two at once, without rights."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tailshard import cli
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+COMMANDS = {
+    "kubernetes": DEPLOY / "kubernetes" / "cronjob.yaml",
+    "scrontab": DEPLOY / "slurm" / "scrontab",
+    "systemd": DEPLOY / "systemd" / "tailshard-update.service",
+    "cron": DEPLOY / "cron" / "tailshard-update.cron",
+}
+
+
+@pytest.fixture(scope="module")
+def cronjob() -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / "kubernetes" / "cronjob.yaml").read_text())
+
+
+def _options(text: str) -> list[str]:
+    return re.findall(r"(?<![\w-])--(?:workdir|data-root|workers|wait)\b", text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_one_of_tailshard_update(name: str) -> None:
+    used = _options(COMMANDS[name].read_text())
+    known = {option for parameter in cli.main.commands["update"].params for option in parameter.opts}
+    assert used
+    assert set(used) <= known
+
+
+def test_a_cron_job_never_overlaps_and_ends(cronjob: dict[str, Any]) -> None:
+    assert (cronjob["apiVersion"], cronjob["kind"]) == ("batch/v1", "CronJob")
+    spec = cronjob["spec"]
+    assert spec["concurrencyPolicy"] == "Forbid"
+    job = spec["jobTemplate"]["spec"]
+    assert job["activeDeadlineSeconds"] > 0
+    assert 0 <= job["backoffLimit"] <= 2
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_cron_job_has_no_rights_and_writes_only_where_it_is_meant_to(cronjob: dict[str, Any]) -> None:
+    pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    (container,) = pod["containers"]
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert not container["image"].endswith(":latest")
+    assert {mount["name"] for mount in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/work", "/tmp", "/dev/shm"}
+    assert {value["value"].split("/")[1] for value in container["env"] if "/" in value["value"]} == {"tmp"}
+
+
+def test_the_arguments_of_a_cron_job_are_understood(cronjob: dict[str, Any], tmp_path: Path) -> None:
+    (container,) = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    program, *arguments = [*container["command"], *container["args"]]
+    assert program == "tailshard"
+    answer = CliRunner().invoke(cli.main, [*arguments, "--json"])
+    assert answer.exit_code == 1  # not 2, wrong usage: there is no such pipeline here
+    assert "cannot read the pipeline /etc/tailshard/search.yaml" in answer.output
+
+
+def test_kubernetes_accepts_the_cron_job(cronjob: dict[str, Any]) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    kubernetes_validate.validate(cronjob, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_slurm_is_told_one_at_a_time_with_an_end() -> None:
+    text = (DEPLOY / "slurm" / "update.sbatch").read_text()
+    subprocess.run(["bash", "-n", DEPLOY / "slurm" / "update.sbatch"], check=True)
+    told = dict(re.findall(r"^#SBATCH --([\w-]+)(?:=(\S+))?$", text, re.MULTILINE))
+    assert told["dependency"] == "singleton"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", told["time"])
+    assert "requeue" in told
+    assert f"--name={told['job-name']} " in text  # what ends it names it
+    scrontab = (DEPLOY / "slurm" / "scrontab").read_text()
+    assert re.search(r"^#SCRON --time=", scrontab, re.MULTILINE)
+    (line,) = [line for line in scrontab.splitlines() if line and not line.startswith("#")]
+    assert len(line.split(None, 5)[:5]) == 5
+
+
+@pytest.mark.parametrize(("restarts", "handed_in"), [("0", 1), ("1", 0)])
+def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
+    tmp_path: Path, restarts: str, handed_in: int
+) -> None:
+    for name, body in (("sbatch", 'echo "$@" >>handed-in'), ("tailshard", 'echo "$@" >asked; exit 3')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "SLURM_RESTART_COUNT": restarts,
+        "TAILSHARD": str(tmp_path / "tailshard"),
+        "TAILSHARD_SCRIPT": "/opt/update.sbatch",
+        "TAILSHARD_DATA_ROOT": "/data with spaces",
+    }
+    script = DEPLOY / "slurm" / "update.sbatch"
+    ended = subprocess.run(["bash", script], cwd=tmp_path, env=environment, check=False)
+    assert ended.returncode == 3
+    lines = (tmp_path / "handed-in").read_text().splitlines() if handed_in else []
+    assert lines == ["--begin=now+15minutes --export=ALL /opt/update.sbatch"] * handed_in
+    assert (tmp_path / "handed-in").exists() is bool(handed_in)
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "update search.yaml --workdir work --workers 4 --data-root /data with spaces\n"
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd here")
+    units = [DEPLOY / "systemd" / f"tailshard-update.{kind}" for kind in ("service", "timer")]
+    for unit in units:  # the program is not installed here, and has no user of its own
+        text = unit.read_text().replace("/opt/tailshard/.venv/bin/tailshard", shutil.which("true") or "")
+        (tmp_path / unit.name).write_text(re.sub(r"(User|Group)=tailshard", r"\1=root", text))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(tmp_path / unit.name for unit in units)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in verified.stderr.splitlines() if "tailshard-update" in line]
+    assert ours == []
+    calendar = re.search(r"^OnCalendar=(.+)$", units[1].read_text(), re.MULTILINE)
+    assert calendar is not None
+    subprocess.run(["systemd-analyze", "calendar", calendar[1]], check=True, capture_output=True)
+
+
+def test_a_systemd_service_ends_and_has_no_rights() -> None:
+    text = (DEPLOY / "systemd" / "tailshard-update.service").read_text()
+    for line in ("Type=oneshot", "TimeoutStartSec=3h", "NoNewPrivileges=yes", "ProtectSystem=strict"):
+        assert f"\n{line}\n" in text
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_line_of_cron_logs_and_passes_the_exit_code_on(tmp_path: Path, code: int) -> None:
+    text = (DEPLOY / "cron" / "tailshard-update.cron").read_text()
+    (line,) = [line for line in text.splitlines() if line and line.startswith("*")]
+    command = line.split(None, 5)[5]
+    assert "%" not in command  # which cron takes for the end of a line
+    assert "timeout --kill-after=60 3h" in command
+    (tmp_path / "tailshard").write_text(f"#!/bin/sh\necho said\nexit {code}\n")
+    (tmp_path / "tailshard").chmod(0o755)
+    here = command.replace("/opt/tailshard/.venv/bin", str(tmp_path)).replace(
+        "/var/lib/tailshard", str(tmp_path)
+    )
+    ended = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert (tmp_path / "update.log").read_text() == "said\n"
+    assert ("exit code 1" in ended.stdout) is bool(code)
