@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from .space import Settings
 from .trial import Figures, carry_out
 
 _POLL_SECONDS = 0.5
+_LAST_SECONDS = 30  # for Ray Tune to end when it is interrupted
 _REDUCTION = 3  # of ASHA: the best third goes on
 
 
@@ -37,6 +38,14 @@ class Work:
     use_gpu: bool
     path: Sequence[str]
     """Where a user's own model is found."""
+
+
+@dataclass
+class _Talk:
+    """What the threads tell each other; Ray pickles it with the callback, so it holds no lock."""
+
+    told: list[str] = field(default_factory=list)
+    is_interrupted: bool = False
 
 
 def run_trials(
@@ -78,8 +87,8 @@ def run_trials(
             share["gpu"] > 0,
             [str(Path(folder).resolve()) for folder in sys.path],
         )
-        told: list[str] = []
-        tuner = _tuner(work, asked, share, out, told)
+        talk = _Talk()
+        tuner = _tuner(work, asked, share, out, talk)
         future: Future[object] = Future()
 
         def fit() -> None:
@@ -90,13 +99,19 @@ def run_trials(
 
         # In a thread, so that this one can report progress and can be interrupted.
         Thread(target=fit, name="tailshard-tuning", daemon=True).start()
-        finished = False
-        while not finished:
-            finished = bool(wait([future], timeout=_POLL_SECONDS).done)
-            while told:
-                progress(told.pop(0), 0, 0)
-            done = sum(epochs if trial.is_over else len(trial.figures) for trial in trials)
-            progress("tune", done, epochs * len(trials))
+        try:
+            finished = False
+            while not finished:
+                finished = bool(wait([future], timeout=_POLL_SECONDS).done)
+                while talk.told:
+                    progress(talk.told.pop(0), 0, 0)
+                done = sum(epochs if trial.is_over else len(trial.figures) for trial in trials)
+                progress("tune", done, epochs * len(trials))
+        except BaseException:
+            # Without this, the other thread would start a Ray of its own when this one is gone.
+            talk.is_interrupted = True
+            wait([future], timeout=_LAST_SECONDS)
+            raise
         if error := future.exception():
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ClusterError(
@@ -138,15 +153,18 @@ def share_of(
     return {"cpu": cpu, "gpu": gpu}
 
 
-def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: Path, told: list[str]) -> Any:
+def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: Path, talk: _Talk) -> Any:
     """Make Ray's tuner; its callback enters and records what trials report, in the thread that fits."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-    # Ray pickles the callback, so nothing that it knows may hold a lock.
     known = {trial.number: trial for trial in asked}
 
     class Recorder(tune.Callback):
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
+            if talk.is_interrupted:
+                raise ClusterError("interrupted")
+
         def on_trial_result(
             self,
             iteration: int,  # noqa: ARG002 - Ray's signature, as below
@@ -165,18 +183,18 @@ def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: 
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
             its = known[trial.config["trial"]]
-            if its.is_recorded:
+            if its.is_recorded or talk.is_interrupted:
                 return
             its.is_over = True
             if its.failed is None and its.figures:
                 write_record(out, its)
-            told.append(str(its))
+            talk.told.append(str(its))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
             its = known[trial.config["trial"]]
-            if not its.is_recorded:
+            if not (its.is_recorded or talk.is_interrupted):
                 its.is_over, its.failed = True, "its process died; run tune again to try it again"
-                told.append(str(its))
+                talk.told.append(str(its))
 
     rules = work.pipeline.tune
     assert rules is not None
