@@ -122,8 +122,8 @@ def test_a_damaged_store_leaves_no_copy(store: Path, tmp_path: Path, dask_worker
 
 def test_a_killed_export_never_looks_whole(store: Path, tmp_path: Path, dask_workers: Client) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from tailshard.store.export import _aside\n"
-        "with _aside(Path(sys.argv[1])) as place:\n"
+        "import os, sys; from pathlib import Path; from tailshard.store.export import aside\n"
+        "with aside(Path(sys.argv[1])) as place:\n"
         "    (place / 'events.zarr').mkdir(); (place / 'half').touch(); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], check=False)
