@@ -18,7 +18,7 @@ PROVENANCE = {
 }
 TITLES = (
     *("Samples", "Cutflow", "Data and simulation", "Reconstruction error", "Signal regions", "Significance"),
-    *("Separation", "Training", "Average events", "Candidates", "Quarantine", "Provenance"),
+    *("Separation", "Training", "Average events", "Candidates", "Updates", "Quarantine", "Provenance"),
 )
 
 
