@@ -9,7 +9,7 @@ from tailshard.errors import WorkdirError
 from tailshard.store.catalog import read_catalog
 from tailshard.train.checkpoint import load_model
 from tailshard.train.distributed import train
-from tailshard.train.in_force import PREVIOUS, note_training, set_aside, trained_on
+from tailshard.train.in_force import PREVIOUS, beginning, note_training, set_aside, trained_on
 
 CHANNELS = ("diboson", "top")
 
@@ -61,3 +61,21 @@ def test_another_network_is_no_beginning(store: Path, pipeline, tmp_path: Path) 
         initial=first.path,
     )
     assert any("is another network" in what for what in told)
+
+
+def test_what_a_training_began_with_stays_until_it_has_ended_well(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    set_aside(tmp_path)
+    (tmp_path / "model.pt").unlink()
+    with pytest.raises(ZeroDivisionError), beginning(tmp_path, warm_start=True) as first:
+        raise ZeroDivisionError
+    assert first == tmp_path / PREVIOUS
+    assert first.read_bytes() == b"weights"  # for the next update to begin with
+    with beginning(tmp_path, warm_start=True):
+        pass
+    assert not first.exists()
+    set_aside_again = tmp_path / PREVIOUS
+    set_aside_again.write_bytes(b"old")
+    with beginning(tmp_path, warm_start=False) as anew:
+        assert anew is None
+        assert not set_aside_again.exists()

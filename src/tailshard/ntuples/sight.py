@@ -81,9 +81,9 @@ def _modified(facts: Mapping[str, Any]) -> float | None:
 
 
 def _asked(filesystem: Any, path: str) -> float | None:
-    """Ask a server that tells the time of a change only if asked (XRootD)."""
+    """Ask a server that tells the time of a change only if asked (XRootD, before fsspec-xrootd told it)."""
     try:
-        moment: datetime = filesystem.modified(path)
+        moment = filesystem.modified(path)
     except (NotImplementedError, AttributeError):
         return None
-    return moment.timestamp()
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
