@@ -169,11 +169,12 @@ class Search:
                     **pipeline.report.model_dump(include={"candidate_fraction", "maximum_candidates"}),
                 }
         from .search.history import read_history
+        from .search.stressed import read_robustness
 
         return {
             **code,
             "results": self.ledger.entries["histogram"].key,
-            "history": content_hash(read_history(self.results)),
+            "history": content_hash(read_history(self.results), read_robustness(self.results)),
             "report": pipeline.report.model_dump(mode="json"),
             "description": pipeline.description,
         }
@@ -344,7 +345,6 @@ class Search:
             **provenance(),
             "stages": {name: {"key": entry.key, **entry.made} for name, entry in self.ledger.entries.items()},
         }
-        page = report(
-            self.pipeline, self.store, self.model, self.results, self.report_page.parent, made, self.progress
-        )
+        places = (self.store, self.model, self.results, self.report_page.parent)
+        page = report(self.pipeline, *places, made, self.progress)
         return {"page": page.name}

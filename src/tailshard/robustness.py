@@ -52,6 +52,9 @@ def stress(
             search.progress,
             search.profile.ray.address,
         )
+        files = search.listing()
+        if all(state.current for state in search.states(files) if state.stage != "report"):
+            search.perform_locked("report", files)  # the page of the search has a table of them
     page = str(places.report / "stress.html")
     return {
         "workdir": str(search.workdir),

@@ -20,8 +20,8 @@ PROVENANCE = {
 }
 TITLES = (
     *("Samples", "Cutflow", "Data and simulation", "Cells of the matrix", "Correlations", "Anomaly score"),
-    *("Signal regions", "Significance", "Limits"),
-    *("Separation", "Training", "Average events", "Candidates", "Updates", "Quarantine", "Provenance"),
+    *("Signal regions", "Significance", "Limits", "Separation", "Robustness"),
+    *("Training", "Average events", "Candidates", "Updates", "Quarantine", "Provenance"),
 )
 
 

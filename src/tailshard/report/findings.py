@@ -21,10 +21,12 @@ from ..search.filling import Histogram
 from ..search.histogram import read_histograms
 from ..search.history import read_history
 from ..search.score import one_thread
+from ..search.stressed import read_robustness
 from ..store.catalog import Catalog, read_catalog
 from ..store.layout import OBJECT_TYPES
 from ..store.read import ShardReader, read_rows, statistics
 from ..train.checkpoint import LoadedModel, load_model
+from ..train.members import model_hash
 from ..train.metrics import EpochMetrics, read_metrics
 from .spectra import as_used
 
@@ -38,6 +40,8 @@ class Network:
     scaler: str
     best_epoch: int
     validation_loss: float
+    digest: str
+    """Content hash of the file."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Findings:
     """Histograms and correlations of every cell."""
     history: Sequence[dict[str, Any]] = ()
     """Lines that updates have left, as `search.history` documents them."""
+    robustness: dict[str, Any] | None = None
+    """What robustness tests have left, as `stress.results` documents it; None without them."""
 
     @property
     def title(self) -> str:
@@ -138,13 +144,14 @@ def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -
         summary,
         read_histograms(results / "histograms.json"),
         read_metrics(model),
-        _describe(loaded),
+        _describe(loaded, model_hash(model / "model.pt")),
         table,
         [_read_matrix(store, catalog, row, loaded) for row in shown],
         means,
         row_names(pipeline.features.multiplicities),
         read_cells(results),
         read_history(results),
+        read_robustness(results),
     )
 
 
@@ -167,9 +174,11 @@ def _read_candidates(path: Path) -> pa.Table:
         raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
 
 
-def _describe(loaded: LoadedModel) -> Network:
+def _describe(loaded: LoadedModel, digest: str) -> Network:
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
-    return Network(loaded.model.name, parameters, loaded.scaler.name, loaded.epoch, loaded.validation_loss)
+    return Network(
+        loaded.model.name, parameters, loaded.scaler.name, loaded.epoch, loaded.validation_loss, digest
+    )
 
 
 def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any], loaded: LoadedModel) -> Matrix:

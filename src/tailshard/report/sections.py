@@ -11,6 +11,7 @@ from . import cells, curves, figures, limits, tables
 from .blocks import Block, Code, Note, Picture, Pictures, Section, Text
 from .ensemble import ensemble
 from .findings import Findings
+from .robustness import robustness
 from .updates import updates
 from .wording import candidates_in_words, defined, percent, plural, probability
 
@@ -35,6 +36,7 @@ def sections(
         **({"Bump": _bump} if findings.summary["bump"] else {}),
         "Separation": _separation,
         **({"Seeds": ensemble} if "ensemble" in findings.summary else {}),
+        "Robustness": robustness,
         "Training": _training,
         "Average events": _averages,
         "Candidates": _candidates,

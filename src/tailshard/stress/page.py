@@ -12,6 +12,7 @@ from ..report.blocks import Block, Note, Pictures, Section, Table, Text, picture
 from ..report.canvas import DASHED, DOTTED, SOLID, lines
 from ..report.page import compose
 from ..report.plots import Curve
+from ..report.robustness import name_of
 from ..report.sections import section
 from ..report.tables import provenance as provenance_table
 from ..report.wording import NOTHING, count, listed, measured, percent
@@ -20,21 +21,6 @@ from ..search.filling import BASELINES, ERROR
 from . import figures
 from .disturbances import FACTORS, MOMENTUM
 from .results import UNDISTURBED
-
-NAMES: Mapping[str, str] = {
-    **{
-        name: f"pT of the leading e and μ × {factor:g}"
-        for name, factor in zip(MOMENTUM, FACTORS, strict=True)
-    },
-    "control": "nothing done to them (control)",
-    "swap_leptons": "electrons and muons swapped",
-    "swap_jets": "light jets and b jets swapped",
-    "shuffled": "cells shuffled among events",
-    "gaussian": "Gaussian cells",
-    "in_islands": "Gaussian cells of real objects",
-    "noise": "uniform cells",
-}
-"""What the disturbances are called on the page."""
 
 NETWORKS: Mapping[str, str] = {"full": "full training", "small": "part of the events"}
 _SCORES: Mapping[str, str] = {ERROR: "error", "met": "MET alone", "m_eff": "m_eff alone"}
@@ -81,7 +67,7 @@ def headline(content: Content) -> str:
         sentences.append(f"AUC of background channels that the network never saw: {listed(told)}.")
     rows = content["networks"].get("full", {}).get("disturbed", {})
     if told := [
-        f"{NAMES[name]} {_measured(row['auc'][ERROR])}" for name, row in rows.items() if name in MOMENTUM
+        f"{name_of(name)} {_measured(row['auc'][ERROR])}" for name, row in rows.items() if name in MOMENTUM
     ]:
         sentences.append(f"AUC of disturbed events: {listed(told)}.")
     return " ".join(sentences) or "Nothing was disturbed yet."
@@ -193,7 +179,7 @@ def _small(content: Content) -> Iterator[Block]:
         for name, row in small[what].items():
             if name in full[what]:
                 areas = [_measured(each["auc"][ERROR]) for each in (full[what][name], row)]
-                rows.append([NAMES.get(name, name), what, *areas])
+                rows.append([name_of(name), what, *areas])
     yield Table("AUC by the error", ("events", "kind", *NETWORKS.values()), rows, text_columns=2)
     header = ("network", "training events", "epochs", "best epoch", "validation loss")
     yield Table(
@@ -218,7 +204,7 @@ def _table(caption: str, rows: Mapping[str, Any]) -> Table:
         ("events", "number", *(f"AUC, {label}" for label in _SCORES.values()), *_efficiency_headers()),
         [
             [
-                NAMES.get(name, name),
+                name_of(name),
                 count(row["events"]["signal"]),
                 *(_measured(row["auc"].get(score)) for score in _SCORES),
                 *_efficiencies(row),
@@ -250,7 +236,7 @@ def _shape_picture(content: Content, distributions: Mapping[str, Any], names: Se
     colours = ["black", *lines(len(chosen))]
     curves = {
         name: Curve(
-            NAMES.get(name, name),
+            name_of(name),
             np.zeros(0),
             np.array(distributions[name]["values"]),
             colour,
