@@ -129,6 +129,7 @@ def test_status_of_nothing_says_that_everything_is_missing(pipeline: Path, tmp_p
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
 def test_validate_names_every_input_that_cannot_be_used(pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "ttbar.root").write_bytes(b"root is not what this is")
     for root, reason in ((tmp_path, "is truncated"), (tmp_path / "nowhere", "does not exist")):
@@ -191,6 +192,7 @@ def test_toys_go_where_they_are_told(tmp_path: Path) -> None:
     assert (tmp_path / "toys" / "truth.json").is_file()
 
 
+@pytest.mark.slow
 def test_toys_of_another_layout(tmp_path: Path) -> None:
     shown = tailshard("toys", tmp_path / "toys", "--events", "1000", "--layout", "susy-skim")
     assert shown.returncode == 0, shown.stderr
@@ -198,6 +200,7 @@ def test_toys_of_another_layout(tmp_path: Path) -> None:
         assert "lepPassOR" in file["ttbar_NoSys"]
 
 
+@pytest.mark.slow
 def test_ingest_warns_of_a_sample_whose_loss_nothing_makes_up_for(toys: Path, tmp_path: Path) -> None:
     shipped = Path(__file__).parents[1] / "pipelines" / "demo.yaml"
     options = ("--data-root", toys, "--workdir", tmp_path / "work")

@@ -18,6 +18,7 @@ def _all(package: Path) -> dict[str, str]:
     return {module: fingerprint(module, package) for module in STAGE_MODULES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [

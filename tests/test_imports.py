@@ -28,7 +28,7 @@ STOREYS = (
     ("report",),
     ("stress",),
     ("ingest",),
-    ("extrapolation",),
+    ("extrapolation", "keys"),
     ("pipeline",),
     ("blind",),
     ("options", "updating"),

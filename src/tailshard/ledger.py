@@ -165,12 +165,13 @@ class Ledger:
         if self.entries.pop(stage, None) is not None:
             self._write()
 
-    def restore(self, stage: str, entry: Entry) -> None:
-        """Enter an output again that was struck out, if every file of it is as it was."""
+    def restore(self, stage: str, entry: Entry, kept: Mapping[str, Any] | None = None) -> None:
+        """Enter an output again that was struck out, if every file of it is as it was, and why it is kept."""
         self.entries[stage] = entry
         if self.damage(stage):
             del self.entries[stage]
         else:
+            self.kept = kept
             self._write()
 
     def _write(self) -> None:

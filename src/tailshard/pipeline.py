@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import registry
-from .config import Pipeline, content_hash
+from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
+from .keys import decision, parts_of
 from .launch import ClusterProfile, dask_client
-from .learning import WHERE_IT_RUNS
-from .ledger import Ledger, Parts, code_of, locked, provenance
+from .ledger import Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
 
@@ -132,64 +131,13 @@ class Search:
         return listing(self.pipeline)
 
     def parts(self, stage: str, files: Listing, keep_model: bool = True) -> Parts:
-        """Key of the output that a stage would make now. Earlier stages must be current."""
-        pipeline = self.pipeline
-        code = {"code": code_of(stage)}
-        match stage:
-            case "ingest":
-                from .ingest.survey import configuration
-
-                return {**code, **configuration(pipeline), "files": files}
-            case "train":
-                events = self.snapshot(pipeline.training_channels)
-                if keep_model and self.ledger.keeps(self.decision):
-                    events = self.ledger.entries["train"].parts["events"]
-                return {
-                    **code,
-                    "model": pipeline.model.model_dump(mode="json"),
-                    "source": registry.source_of(pipeline.model.name),
-                    "training": pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
-                    "events": events,
-                }
-            case "score":
-                return {
-                    **code,
-                    "model": self.ledger.entries["train"].result["model"],
-                    "score": pipeline.score.model_dump(mode="json"),
-                    "events": self.snapshot(None),
-                }
-            case "histogram":
-                return {
-                    **code,
-                    "scores": self.ledger.entries["score"].key,
-                    "quarantine": self.ledger.entries["ingest"].result["quarantine"],
-                    "warnings": self.ledger.entries["ingest"].result.get("warnings", []),
-                    **pipeline.model_dump(mode="json", include={"regions", "histograms", "limits"}),
-                    "training_channels": pipeline.training_channels,
-                    **pipeline.report.model_dump(include={"candidate_fraction", "maximum_candidates"}),
-                }
-        from .search.history import read_history
-        from .search.stressed import read_robustness
-
-        return {
-            **code,
-            "results": self.ledger.entries["histogram"].key,
-            "history": content_hash(read_history(self.results), read_robustness(self.results)),
-            "report": pipeline.report.model_dump(mode="json"),
-            "description": pipeline.description,
-        }
+        """Key of the output that a stage would make now; see `keys.parts_of`."""
+        return parts_of(stage, self.pipeline, self.ledger, self.workdir, files, keep_model)
 
     @property
     def decision(self) -> str:
-        """Identify what 'tailshard update' decides on: events to learn from, and the policy."""
-        policy = self.pipeline.update.model_dump(mode="json", exclude={"settle"})
-        return content_hash(self.snapshot(self.pipeline.training_channels), policy)
-
-    def snapshot(self, channels: tuple[str, ...] | None) -> str:
-        """Identify the events of some channels of the store, or of all."""
-        from .store.catalog import read_catalog
-
-        return read_catalog(self.store).snapshot_id(channels)
+        """Identify what 'tailshard update' decides on."""
+        return decision(self.pipeline, self.workdir)
 
     # -- doing it --------------------------------------------------------------------------------
 
@@ -261,7 +209,7 @@ class Search:
                     f"{len(quarantine)} inputs of the store are in quarantine, and --strict forbids "
                     "that; mend them, then run 'tailshard ingest'"
                 )
-        before = self.ledger.entries.get(stage)
+        before, kept = self.ledger.entries.get(stage), self.ledger.kept
         self.ledger.forget(stage)
         old = {"ingest": self.store, "train": self.model, "histogram": self.partials}
         if force and stage in old:
@@ -274,12 +222,16 @@ class Search:
             "report": self._report,
         }
         # Before the work: what changes meanwhile is new to the next run.
-        parts = self.parts(stage, files, keep_model)
+        parts = self.parts(stage, files, keep_model and stage != "train")
+        if stage == "train" and warm_start:
+            from .train.in_force import previous_hash
+
+            parts = {**parts, "began with": previous_hash(self.model)}
         try:
             result = do[stage]()
         except (ConfigError, InputError):
             if before is not None and not force:  # a mistake found before anything was touched costs nothing
-                self.ledger.restore(stage, before)
+                self.ledger.restore(stage, before, kept)
             raise
         except StoreError as error:
             raise StoreError(

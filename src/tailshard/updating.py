@@ -106,9 +106,9 @@ def _model_in_force(search: Search, files: Listing, cluster: ExitStack) -> tuple
         why = "an earlier update had begun to train" if unfinished else "there was no finished model"
         return trained(why, unfinished)
     catalog = read_catalog(search.store)
-    if strict.current:
+    if not search.ledger.damage("train") and not _differences(search, files, "began with"):
         return _kept(search, catalog, strict, "no event that it could learn from has come or gone")
-    if not _lags(search, files):
+    if _differences(search, files, "began with", "events"):
         return trained("; ".join(strict.reasons), warm_start=False)
     if search.ledger.keeps(search.decision) and (kept := search.ledger.kept) and kept["why"]:
         return _kept(search, catalog, strict, kept["why"], kept["drift"])
@@ -121,11 +121,11 @@ def _model_in_force(search: Search, files: Listing, cluster: ExitStack) -> tuple
     return {**verdict, "scored": scored}, outcome
 
 
-def _lags(search: Search, files: Listing) -> bool:
-    """Tell whether the model fits the pipeline but for the events that have come or gone."""
-    entry = search.ledger.entries["train"]
-    now = {**search.parts("train", files, keep_model=False), "events": entry.parts["events"]}
-    return not search.ledger.damage("train") and not search.ledger.reasons("train", now)
+def _differences(search: Search, files: Listing, *apart: str) -> list[str]:
+    """Say how the network in force differs from what would be trained now, but for some parts of its key."""
+    before = search.ledger.entries["train"].parts
+    now = search.parts("train", files, keep_model=False)
+    return search.ledger.reasons("train", {**now, **{name: before.get(name) for name in apart}})
 
 
 def _decided(

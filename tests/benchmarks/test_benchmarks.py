@@ -25,6 +25,7 @@ def _figures(content: dict, group: str, table: int, name: str) -> dict:
     return rows[name]["figures"]
 
 
+@pytest.mark.slow
 def test_contestants_are_measured_written_as_json_and_may_fail(tmp_path: Path) -> None:
     content, text, whole = _measured(("kernel",), Settings(tmp_path, only=("NumPy",), **TINY))
     assert whole, text

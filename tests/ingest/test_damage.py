@@ -14,6 +14,7 @@ def _shards(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["rmm/c/1", "met/c/1", "statistics/c/1", "split/zarr.json", "error"])
 def test_a_slot_that_lacks_a_file_is_found_and_made_again(
     toy_pipeline: Pipeline, tmp_path: Path, dask_workers: Client, gone: str

@@ -104,7 +104,8 @@ def test_errors_by_kind_of_cell_are_summed_with_their_squares(tmp_path, small, c
 
 
 def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
-    import tracemalloc
+    import gc
+import tracemalloc
 
     from tailshard.store.catalog import Slot
     from tailshard.store.layout import Geometry
@@ -125,10 +126,13 @@ def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
         slot = Slot.model_construct(channel="zjets", index=0, rows=written.rows)
         binning = Binning(np.zeros(529), np.full(529, 2.0), 30)
         fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)  # compiles
+        gc.collect()
+        gc.freeze()  # or what earlier tests have left decides how often garbage is collected
         tracemalloc.start()
         found = fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+        gc.unfreeze()
         assert found.values[:, 16].tolist() == [events] * 529
         assert found.products[0, 528] == events
     fixed, chunk, columns_of_slot = 529 * (529 + 64) * 8, 128 * 529 * 4, 2048 * 16

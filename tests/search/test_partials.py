@@ -109,12 +109,14 @@ def test_histograms_are_kept_bit_for_bit(tmp_path: Path) -> None:
         assert found[name].view(flow=True).tobytes() == histogram_.view(flow=True).tobytes()
 
 
-def test_a_damaged_file_is_refused_with_the_folder_to_remove(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"nothing", b""])
+def test_a_damaged_file_is_refused_and_made_anew_the_next_time(tmp_path: Path, content: bytes) -> None:
     partials: Partials = keep_filled(tmp_path, "spectra")  # type: ignore[assignment]
     partials.folder.mkdir()
-    (partials.folder / "one").write_bytes(b"nothing")
-    with pytest.raises(StoreError, match=r"is damaged .*; remove the folder"):
+    (partials.folder / "one").write_bytes(content)
+    with pytest.raises(StoreError, match=r"was damaged .* and is removed; run the same again"):
         read_kept(partials.read, partials.folder / "one")
+    assert "one" not in partials
 
 
 @pytest.fixture

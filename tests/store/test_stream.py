@@ -527,6 +527,7 @@ def test_memory_follows_the_window_and_not_the_store(store):
 
     def traced(source: Stream) -> int:
         gc.collect()
+        gc.freeze()  # or what earlier tests have left decides how often garbage is collected
         tracemalloc.start()
         try:
             for batch in source.epoch(0):
@@ -534,6 +535,7 @@ def test_memory_follows_the_window_and_not_the_store(store):
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+            gc.unfreeze()
 
     def peak(slots: int, read_ahead: int = 0) -> int:
         geometry = Geometry(slot=4096, chunk=256, counts=(6, 6, 5, 5))

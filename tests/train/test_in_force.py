@@ -9,7 +9,14 @@ from tailshard.errors import WorkdirError
 from tailshard.store.catalog import read_catalog
 from tailshard.train.checkpoint import load_model
 from tailshard.train.distributed import train
-from tailshard.train.in_force import PREVIOUS, beginning, note_training, set_aside, trained_on
+from tailshard.train.in_force import (
+    PREVIOUS,
+    beginning,
+    note_training,
+    previous_hash,
+    set_aside,
+    trained_on,
+)
 
 CHANNELS = ("diboson", "top")
 
@@ -64,18 +71,21 @@ def test_another_network_is_no_beginning(store: Path, pipeline, tmp_path: Path) 
 
 
 def test_what_a_training_began_with_stays_until_it_has_ended_well(tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(b"weights")
+    member = tmp_path / "seed_2"
+    member.mkdir()
+    for folder in (tmp_path, member):
+        (folder / "model.pt").write_bytes(b"weights")
     set_aside(tmp_path)
+    first = [folder / PREVIOUS for folder in (tmp_path, member)]
     (tmp_path / "model.pt").unlink()
-    with pytest.raises(ZeroDivisionError), beginning(tmp_path, warm_start=True) as first:
+    assert previous_hash(tmp_path) == previous_hash(member)
+    with pytest.raises(ZeroDivisionError), beginning(tmp_path, warm_start=True):
         raise ZeroDivisionError
-    assert first == tmp_path / PREVIOUS
-    assert first.read_bytes() == b"weights"  # for the next update to begin with
+    assert all(path.read_bytes() == b"weights" for path in first)  # for the next update to begin with
     with beginning(tmp_path, warm_start=True):
         pass
-    assert not first.exists()
-    set_aside_again = tmp_path / PREVIOUS
-    set_aside_again.write_bytes(b"old")
-    with beginning(tmp_path, warm_start=False) as anew:
-        assert anew is None
-        assert not set_aside_again.exists()
+    assert not any(path.exists() for path in first)
+    assert previous_hash(tmp_path) is None
+    first[0].write_bytes(b"old")
+    with beginning(tmp_path, warm_start=False):
+        assert not first[0].exists()

@@ -126,7 +126,9 @@ def hide(
         progress,
     )
     new = _new_catalog(catalog, pipeline, slots)
-    yields = {name: by_channel[name].weight for name in signals}
+    # Simulation stands for the luminosity of the search, and data may have another.
+    to_data = pipeline.data_luminosity / pipeline.luminosity if hiding.into == "data" else 1.0
+    yields = {name: by_channel[name].weight * to_data for name in signals}
     truth = {
         "signal": signal,
         "events": number,
@@ -146,6 +148,7 @@ def hide(
         "events": list(limits),
         "nothing": hiding.nothing,
         "into": hiding.into,
+        "to_data": to_data,
         "blind_events": sum(counts),
     }
     return truth, public, new

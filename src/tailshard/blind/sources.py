@@ -1,12 +1,12 @@
 """Slots that pseudo-data is drawn from: which events, how often, and in pieces aside."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..features.islands import Islands
 from ..store.catalog import Slot
@@ -112,14 +112,26 @@ def spill(
     ranges = _ranges(geometry, slot, source.recipe)
     firsts = np.concatenate([np.arange(*its) for its in ranges])
     places = np.searchsorted(firsts, rows)  # rows of a range of neighbours, and then of the next
+    # Events of large weight are drawn many times: what is drawn of a slot may be far more than the slot.
+    parts = [places[at : at + geometry.slot] for at in range(0, len(places), geometry.slot)]
+
+    def write(name: str, dtype: DTypeLike, shape: tuple[int, ...], made: Iterable[NDArray[Any]]) -> None:
+        out = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.dtype(dtype), shape)
+        at = 0
+        for rows_of_part in made:
+            out[at : at + len(rows_of_part)] = rows_of_part
+            at += len(rows_of_part)
+        out.flush()
+
     for name in copied_columns(store, slot.channel):
-        parts = [reader.read(slot.channel, name, *its) for its in ranges]
-        np.save(folder / f"{name}.npy", np.concatenate(parts)[places])
-    islands = Islands.concatenated([reader.read_islands(slot.channel, *its) for its in ranges]).take(places)
-    np.save(folder / "cells.npy", islands.cells)
+        values = np.concatenate([reader.read(slot.channel, name, *its) for its in ranges])
+        write(name, values.dtype, (len(places), *values.shape[1:]), (values[part] for part in parts))
+    islands = Islands.concatenated([reader.read_islands(slot.channel, *its) for its in ranges])
+    starts = np.concatenate([[0], np.cumsum(np.diff(islands.starts)[places])])
+    write("cells", np.float32, (int(starts[-1]),), (islands.take(part).cells for part in parts))
     edges = np.concatenate([[0], np.cumsum(pieces)])
     np.save(folder / "edges.npy", edges)
-    np.save(folder / "starts.npy", islands.starts[edges])
+    np.save(folder / "starts.npy", starts[edges])
 
 
 def copied_columns(store: Path, channel: str) -> list[str]:

@@ -137,7 +137,7 @@ def unblind(folder: Path, claim: Claim) -> dict[str, Any]:
                     name: value for name, value in truth.items() if name not in ("salt", "event_numbers")
                 },
                 "verdict": verdict(claim, truth, public["signals"]),
-                **_search_results(folder, truth),
+                **_search_results(folder, truth, float(public.get("to_data", 1.0))),
                 "after_unblinding": is_late,
                 "sha256": public["sha256"],
             }
@@ -215,14 +215,14 @@ def verdict(claim: Claim, truth: Mapping[str, Any], yields: Mapping[str, float])
     }
 
 
-def _search_results(folder: Path, truth: Mapping[str, Any]) -> dict[str, Any]:
+def _search_results(folder: Path, truth: Mapping[str, Any], to_data: float) -> dict[str, Any]:
     """Say what the search found in the sample, as far as it has come."""
     try:
         summary = json.loads((folder / "results" / "summary.json").read_text(encoding="utf-8"))
         errors = hidden_errors(folder / "store", truth["event_numbers"])
     except (OSError, ValueError, StoreError):
         return {"regions": None, "candidates": None}
-    regions = [in_region(region, errors) for region in summary["regions"]]
+    regions = [in_region(region, errors, to_data) for region in summary["regions"]]
     return {"regions": regions, "candidates": _in_candidates(folder, truth["event_numbers"])}
 
 
@@ -243,7 +243,7 @@ def hidden_errors(store: Path, event_numbers: Any) -> Any:
     return np.concatenate(found)
 
 
-def in_region(region: Mapping[str, Any], hidden_errors: Any) -> dict[str, Any]:
+def in_region(region: Mapping[str, Any], hidden_errors: Any, to_data: float = 1.0) -> dict[str, Any]:
     """Say what a region shows, and what is in it.
 
     Parameters
@@ -252,6 +252,8 @@ def in_region(region: Mapping[str, Any], hidden_errors: Any) -> dict[str, Any]:
         Of ``summary.json``.
     hidden_errors
         log10 error of the hidden events.
+    to_data
+        Factor on simulation: luminosity of the sample over that of the search.
 
     Returns
     -------
@@ -261,7 +263,7 @@ def in_region(region: Mapping[str, Any], hidden_errors: Any) -> dict[str, Any]:
         where the background is too small), and how many ``injected`` events are there.
     """
     observed, background = region["data"], region["background"]
-    value, sigma = background["value"], background["uncertainty"] or 0.0
+    value, sigma = background["value"] * to_data, (background["uncertainty"] or 0.0) * to_data
     threshold = -math.inf if region["threshold"] is None else region["threshold"]
     told = region["quotable"] and observed is not None
     return {

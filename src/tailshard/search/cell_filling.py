@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 INSIDE = 0.995
 """Share of the cells, by their absolute value, that the range of a histogram holds at least."""
 
+_STEPS = np.array([1, 1.5, 2, 3, 5, 7, 10])
+
 CORRELATED_AT_MOST = 1600
 """Cells of a matrix whose correlations are computed: sums of 20 MB; 23 x 23 cells take 2 MB."""
 
@@ -47,8 +49,9 @@ class Binning:
     def of(cls, statistics: Statistics, bins: int) -> Self:
         """Choose ranges that hold nearly every event, from statistics that the store has.
 
-        A range begins at zero, or as far below it as the cell reaches, and ends on a number of two digits. A
-        cell that no event has gets a range that nothing falls into.
+        A range begins at zero, or as far below it as the cell reaches, and ends on one of a few numbers of
+        each decade, so that it seldom changes when events arrive: sums that were kept are then good no more.
+        A cell that no event has gets a range that nothing falls into.
         """
         flat = statistics.magnitudes.reshape(len(statistics.magnitudes), -1)
         inside = np.argmax(np.cumsum(flat, axis=0) >= INSIDE * flat.sum(axis=0), axis=0)
@@ -65,14 +68,14 @@ class Binning:
 
 
 def _rounded_up(values: Array) -> Array:
-    """Round up to two significant digits; zero stays zero."""
-    exponent = np.floor(np.log10(np.where(values > 0, values, 1))) - 1
+    """Round up to 1, 1.5, 2, 3, 5 or 7 times a power of ten; zero stays zero."""
+    exponent = np.floor(np.log10(np.where(values > 0, values, 1)))
+    scale = 10.0 ** np.abs(exponent)
+    leading = np.where(exponent < 0, values * scale, values / scale)
     # The smaller of both, where a number of two digits is not what the floating point makes of it.
-    steps = np.ceil(values / 10.0**exponent * (1 - 1e-9))
-    rounded: Array = np.where(
-        exponent < 0, steps / 10.0 ** np.abs(exponent), steps * 10.0 ** np.abs(exponent)
-    )
-    return rounded
+    step = _STEPS[np.searchsorted(_STEPS, leading * (1 - 1e-9))]
+    rounded: Array = np.where(exponent < 0, step / scale, step * scale)
+    return np.where(values > 0, rounded, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

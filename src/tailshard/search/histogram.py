@@ -278,8 +278,8 @@ def _candidates(
         progress,
         keep_tables(kept, "candidates"),
         {
-            channel: [  # the table names files, too
-                leaf._replace(key=content_hash(leaf.key, slot.url))
+            channel: [  # the table names files and rows, too
+                leaf._replace(key=content_hash(leaf.key, slot.url, slot.index))
                 for leaf, slot in zip(its, slots[channel], strict=True)
             ]
             for channel, its in leaves_of(pipeline, store, catalog, slots, meaning).items()

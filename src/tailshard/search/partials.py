@@ -9,6 +9,7 @@ a slot is gone, the sum is made without it from the parts that stay.
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ def make_and_keep(
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     write(result, aside)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
     aside.replace(path)
     return result
 
@@ -75,12 +78,15 @@ def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
     Raises
     ------
     StoreError
-        The file is damaged.
+        The file is damaged; it is removed, so that its content is made anew the next time.
     """
     try:
         return read(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path} is damaged ({error}); remove the folder {path.parent.parent}") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        path.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path}, kept from an earlier run, was damaged ({error}) and is removed; run the same again"
+        ) from error
 
 
 def keep_filled(folder: Path | None, name: str) -> Partials[Filled] | None:

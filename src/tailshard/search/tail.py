@@ -63,8 +63,9 @@ def tail_of(pipeline: Pipeline, histogram: Histogram, signal: str) -> Tail | str
     floor = pipeline.regions.minimum_background
     quotes = {channel: quote(pipeline, channel) for channel in pipeline.channels}
     edges = histogram.axes[-1].edges
-    seen = spectrum(histogram, validation(pipeline, backgrounds))
-    tested = spectrum(histogram, only(quotes, backgrounds))
+    to_data = pipeline.data_luminosity / pipeline.luminosity
+    seen = spectrum(histogram, validation(pipeline, backgrounds)).scaled(to_data)
+    tested = spectrum(histogram, only(quotes, backgrounds)).scaled(to_data)
     cuts = _with_background(tail_cuts(pipeline, seen, edges), tested.values, floor)
     if not cuts:
         return (
@@ -77,7 +78,6 @@ def tail_of(pipeline: Pipeline, histogram: Histogram, signal: str) -> Tail | str
         found = spectrum(histogram, channels)
         return Spectrum(*(np.add.reduceat(part, starts) for part in found)).scaled(factor)
 
-    to_data = pipeline.data_luminosity / pipeline.luminosity
     data = only(quotes, pipeline.channels_of("data"))
     found = binned({signal: quotes[signal]}, to_data)
     # A rate cannot fall where a signal grows, whatever negative weights leave in a bin.

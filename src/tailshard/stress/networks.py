@@ -18,6 +18,7 @@ from ..ledger import code_of, write_atomically
 from ..progress import Progress
 from ..store.catalog import Catalog
 from ..train.distributed import train
+from ..train.in_force import events_trained_on
 from ..train.members import model_hash
 from ..train.metrics import read_metrics
 from ..train.ray_session import ray_session
@@ -62,6 +63,7 @@ class Network:
 
     def facts(self, catalog: Catalog) -> dict[str, Any]:
         """Say what it learned from: see ``training`` of `tailshard.stress.results`."""
+        known = events_trained_on(self.folder) if self.is_of_search else {}
         history = read_metrics(self.folder)
         best = min(history, key=lambda metrics: metrics.validation_loss)
         sampling = self.pipeline.training.sampling
@@ -70,7 +72,7 @@ class Network:
             "events": {
                 channel: max(1, round(sampling.get(channel, Sampling()).share * rows)) if rows else 0
                 for channel in self.pipeline.training_channels
-                for rows in (catalog.rows(channel, "training"),)
+                for rows in (known.get(channel, catalog.rows(channel, "training")),)
             },
             "epochs": len(history),
             "best_epoch": best.epoch,

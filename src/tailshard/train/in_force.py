@@ -13,7 +13,7 @@ from ..ledger import write_atomically
 from ..progress import Progress
 from ..store.catalog import Catalog, Slot, read_catalog
 from .checkpoint import Weights, load_model, weights_of
-from .members import MODEL_FILE, all_member_folders
+from .members import MODEL_FILE, all_member_folders, model_hash
 
 PREVIOUS = "previous.pt"
 """File of a network that an unfinished training has begun with."""
@@ -64,6 +64,15 @@ def note_training(model: Path, store: Path, channels: Sequence[str]) -> None:
     write_atomically(model / _TRAINED_ON, json.dumps(content) + "\n")
 
 
+def events_trained_on(model: Path) -> dict[str, int]:
+    """Channel -> training events that a model has learned from; empty where it was not written down."""
+    try:
+        noted = json.loads((model / _TRAINED_ON).read_text(encoding="utf-8"))
+        return {channel: int(its["events"]) for channel, its in noted.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def trained_on(model: Path, catalog: Catalog, channels: Sequence[str]) -> TrainedOn:
     """Compare what a model was trained on with what is in the store now.
 
@@ -97,6 +106,11 @@ def set_aside(model: Path) -> None:
             aside = folder / f".{PREVIOUS}"
             shutil.copyfile(folder / MODEL_FILE, aside)
             aside.replace(folder / PREVIOUS)
+
+
+def previous_hash(model: Path) -> str | None:
+    """Content hash of the network that a training begins with; None where it was not set aside."""
+    return model_hash(model / PREVIOUS) if (model / PREVIOUS).is_file() else None
 
 
 def _forget_previous(model: Path) -> None:

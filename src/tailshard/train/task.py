@@ -52,7 +52,7 @@ def identity_of(pipeline: Pipeline, catalog: Catalog, initial: Path | None = Non
         *begins_with,
         pipeline.model,
         source_of(pipeline.model.name),
-        pipeline.training.model_dump(mode="json", exclude=set(WHERE_IT_RUNS)),
+        pipeline.training.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "seeds"}),
         pipeline.features,
         pipeline.splits,
         catalog.snapshot_id(pipeline.training_channels),
