@@ -105,7 +105,7 @@ def test_errors_by_kind_of_cell_are_summed_with_their_squares(tmp_path, small, c
 
 def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
     import gc
-import tracemalloc
+    import tracemalloc
 
     from tailshard.store.catalog import Slot
     from tailshard.store.layout import Geometry
