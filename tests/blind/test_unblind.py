@@ -167,6 +167,9 @@ def test_a_region_shows_its_excess() -> None:
     # sqrt(2 (n ln(n / b) - (n - b))), equation 97 of arXiv:1007.1727 with s = n - b
     assert found["significance"] == pytest.approx(np.sqrt(2 * (30 * np.log(3) - 20)))
     assert found["injected"] == 2
+    # Simulation of twice the luminosity of the sample.
+    twice = {**region, "background": {"value": 20.0, "uncertainty": 0.0}}
+    assert in_region(twice, np.array([]), to_data=0.5)["significance"] == found["significance"]
     deficit = in_region({**region, "data": 5.0, "threshold": None}, np.array([-9.0]))
     assert (deficit["significance"], deficit["injected"]) == (0, 1)
     assert in_region({**region, "quotable": False}, np.array([]))["significance"] is None

@@ -63,6 +63,22 @@ def test_a_bin_without_test_background_joins_its_neighbour(pipeline) -> None:
     assert tail.signal.values.tolist() == [0, 5]
 
 
+def test_enough_background_is_asked_for_at_the_luminosity_of_the_data(pipeline) -> None:
+    histogram = fill(
+        pipeline, zjets={"validation": (EVEN, 1), "test": (EVEN, 1)}, resonance={"test": ([99.5], 1)}
+    )
+    luminosity = 0.01 * pipeline.luminosity
+    datasets = tuple(
+        each.model_copy(update={"luminosity": luminosity}) if each.kind == "data" else each
+        for each in pipeline.datasets
+    )
+    whole = tail_of(pipeline, histogram, "resonance")
+    part = tail_of(pipeline.model_copy(update={"datasets": datasets}), histogram, "resonance")
+    assert part.background.values.sum() == pytest.approx(0.01 * whole.background.values.sum())
+    assert len(part.edges) < len(whole.edges)
+    assert part.background.values.min() >= pipeline.regions.minimum_background > 0.01 * 60
+
+
 def test_too_little_background_gives_a_reason(pipeline) -> None:
     few = {"validation": (np.full(5, 50.0), 1), "test": (np.full(5, 50.0), 1)}
     assert "fewer than 10 are simulated" in tail_of(pipeline, fill(pipeline, zjets=few), "resonance")
