@@ -99,7 +99,9 @@ def test_one_and_two_workers_take_what_is_predicted(tmp_path: Path) -> None:
                 one, four = (_seconds_of_training(pipeline, store, model, epochs) for epochs in (1, 4))
                 ratios["epoch", 1] = predicted["epoch"].seconds / ((four - one) / 3)
             for _ in range(2):
-                spent = _cpu_seconds(client, partial(score, pipeline, store, model / "model.pt", client))
+                spent = _cpu_seconds(
+                    client, partial(score, pipeline, store, model / "model.pt", client, anew=True)
+                )
             ratios["scoring", workers] = predicted["scoring"].seconds / spent
     kept = sum(slot.selected for slot in read_catalog(store).slots)
     assert kept == pytest.approx(work.entries * rates.selected, rel=0.3)
