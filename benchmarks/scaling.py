@@ -112,7 +112,7 @@ def one_stage(settings: Settings, stage: str, events: int) -> Iterator[Run]:
         work = {
             "ingest": lambda: ingest(search, place / "store", client),
             "train": lambda: train(search, store, place / "model", in_process=True),
-            "score": lambda: score(search, store, model, client),
+            "score": lambda: score(search, store, model, client, anew=True),
             "histogram": lambda: histogram(search, store, place / "results", client),
         }[stage]
 
