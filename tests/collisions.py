@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tests.slots import slot_of
@@ -125,3 +125,20 @@ def make_model(folder: Path, pipeline: Pipeline, store: Path, catalog: Catalog) 
     save_model(path, Best(1, 0.1, zeros), pipeline.model, scaler, GEOMETRY.size, "snapshot")
     write_metrics(folder, [EpochMetrics(1, 0.2, 0.1, 1.0, 0.1, 0.0, 100.0, 1e-3, 1, "cpu")])
     return path
+
+
+class Small(NamedTuple):
+    """A search whose network is there."""
+
+    pipeline: Pipeline
+    catalog: Catalog
+    store: Path
+    model: Path
+
+
+def make_small(folder: Path) -> Small:
+    """Make a pipeline, its store and its network in a folder."""
+    pipeline = make_pipeline()
+    catalog = make_store(folder / "store", pipeline)
+    model = make_model(folder / "model", pipeline, folder / "store", catalog)
+    return Small(pipeline, catalog, folder / "store", model)

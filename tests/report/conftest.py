@@ -1,7 +1,7 @@
 """A small search, done by the real stages on made-up events: everything that a report reads."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,24 +175,6 @@ def _write_model(folder: Path, store: Path, catalog: Catalog, pipeline: Pipeline
     ]
     lines = "".join(json.dumps(metrics) + "\n" for metrics in epochs)
     (folder / "metrics.jsonl").write_text(lines)
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[Any]:
-    """Workers in this process: two threads."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="session")

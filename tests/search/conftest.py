@@ -1,6 +1,6 @@
 """A small store with known contents, and models to score it with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -172,24 +172,6 @@ SMALL = SimpleNamespace(
     model=make_model,
     truth=make_truth,
 )
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[Any]:
-    """Workers in this process: two threads."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="session")

@@ -170,6 +170,20 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     return 1
 
 
+def label_rows(axes: Axes, names: Sequence[str], fontsize: float) -> None:
+    """Name rows and columns of a square matrix; lines part kinds of objects (a name without its number)."""
+    places = range(len(names))
+    axes.set_xticks(places, names, rotation=90, fontsize=fontsize)
+    axes.set_yticks(places, names, fontsize=fontsize)
+    axes.minorticks_off()
+    axes.tick_params(length=0)
+    kinds = [name.rstrip("0123456789 ") for name in names]
+    for place in places[1:]:
+        if kinds[place] != kinds[place - 1]:
+            axes.axhline(place - 0.5, color="#888888", linewidth=0.7)
+            axes.axvline(place - 0.5, color="#888888", linewidth=0.7)
+
+
 def plain(text: str) -> str:
     """Keep Matplotlib from reading a user's text as mathematics."""
     return text.replace("$", r"\$")

@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .canvas import STYLE, finish, new_figure, plain
+from .canvas import STYLE, finish, label_rows, new_figure, plain
 
 _NAMED_AT_MOST = 60  # cells whose names are legible
-_GRID = "#888888"
 
 
 class Block(NamedTuple):
@@ -136,7 +134,7 @@ def reconstruction(
         ticks = [low, math.sqrt(low * high), high] if isinstance(norm, LogNorm) else [-away, 0, away]
         bar.set_ticks(ticks, labels=[f"{tick:.2g}".replace("-", "−") for tick in ticks])
         bar.ax.minorticks_off()
-        _label_rows(axes, names)
+        label_rows(axes, names, fontsize=8)
         axes.set_title(name, fontsize=11)
     figure.text(0.01, 0.965, plain(title), fontweight="bold", fontsize=12)
     figure.text(0.99, 0.965, corner, ha="right", fontsize=12)
@@ -149,19 +147,6 @@ def _above(values: NDArray[np.float32], low: float) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         moved = np.where(values > 0, np.maximum(values, low), low * 1e-3)
     return np.where(np.isnan(values), np.nan, moved)
-
-
-def _label_rows(axes: Axes, names: Sequence[str]) -> None:
-    places = np.arange(len(names))
-    axes.set_xticks(places, names, rotation=90, fontsize=8)
-    axes.set_yticks(places, names, fontsize=8)
-    axes.minorticks_off()
-    axes.tick_params(length=0)
-    kinds = [name.rstrip("0123456789 ") for name in names]
-    for place in places[1:]:
-        if kinds[place] != kinds[place - 1]:
-            axes.axhline(place - 0.5, color=_GRID, linewidth=0.6)
-            axes.axvline(place - 0.5, color=_GRID, linewidth=0.6)
 
 
 @mpl.rc_context(STYLE)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from .canvas import DOTTED, HALO, SOLID, STYLE, finish, new_figure
+from .canvas import DOTTED, HALO, SOLID, STYLE, finish, label_rows, new_figure
 
 
 class Curve(NamedTuple):
@@ -210,16 +210,7 @@ def matrix(
     image = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="none")
     bar = figure.colorbar(image, ax=axes, extend="min" if negative else "neither", fraction=0.05, pad=0.02)
     bar.set_label(f"{label}, red: negative" if negative else label)
-    places = np.arange(len(names))
-    axes.set_xticks(places, names, rotation=90, fontsize=9.5)
-    axes.set_yticks(places, names, fontsize=9.5)
-    axes.minorticks_off()
-    axes.tick_params(length=0)
-    kinds = [name.rstrip("0123456789 ") for name in names]
-    for place in places[1:]:
-        if kinds[place] != kinds[place - 1]:
-            axes.axhline(place - 0.5, color="#888888", linewidth=0.7)
-            axes.axvline(place - 0.5, color="#888888", linewidth=0.7)
+    label_rows(axes, names, fontsize=9.5)
     finish(figure, axes, title, corner, bottom=0.85, right=0.85)
     return figure
 

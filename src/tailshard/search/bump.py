@@ -10,6 +10,7 @@ not looked at.
 import io
 import math
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,11 @@ def require_hunter(pipeline: Pipeline) -> None:
         return
     if not pipeline.channels_of("data"):
         raise ConfigError("histograms.bump scans data, and no data set has kind data; remove it")
-    try:
-        import pyBumpHunter  # noqa: F401
-    except ImportError:
+    if find_spec("pyBumpHunter") is None:
         raise ConfigError(
             "histograms.bump needs pyBumpHunter, which is not installed; run pip install 'tailshard[bump]', "
             "or remove histograms.bump"
-        ) from None
+        )
 
 
 def find_bump(pipeline: Pipeline, histograms: Filled) -> dict[str, Any] | None:

@@ -210,22 +210,19 @@ def _ensemble(
     """Reduce the errors by every network of an ensemble; None where there is one network."""
     slots = {channel: catalog.slots_of(channel) for channel in pipeline.channels}
     drawn = {ERROR: observable_axes(pipeline.histograms, {})[ERROR]}
+
+    def reduced(seed: int, what: str, axes: Axes, regions: tuple[Region, ...] | None) -> Filled:
+        array = seed_array(seed)
+        partials = keep_filled(kept, f"{array}_{'spectra' if regions is None else 'regions'}")
+        told = f"{what} of seed {seed}"
+        its = (told, pipeline, store, catalog, slots, axes, regions, client, progress, partials)
+        return join_channels(fill(*its, error=array), empty(axes, regions, list(pipeline.channels)))
+
     found = {}
     for seed in pipeline.training.seeds:
-        array = seed_array(seed)
-
-        def reduced(what: str, axes: Axes, regions: tuple[Region, ...] | None, name: str) -> Filled:
-            partials = keep_filled(kept, f"{name}_{array}")  # noqa: B023 - called in this turn of the loop
-            what = f"{what} of seed {seed}"  # noqa: B023
-            parts = fill(
-                *(what, pipeline, store, catalog, slots, axes, regions, client, progress, partials),
-                error=array,  # noqa: B023
-            )
-            return join_channels(parts, empty(axes, regions, list(pipeline.channels)))
-
-        spectra = reduced("summing errors", spectrum_axes({}), None, "spectra")
+        spectra = reduced(seed, "summing errors", spectrum_axes({}), None)
         regions = find_regions(pipeline, spectra[fine(ERROR)])
-        found[seed] = Found({**reduced("filling regions", drawn, regions, "regions"), **spectra}, regions)
+        found[seed] = Found({**reduced(seed, "filling regions", drawn, regions), **spectra}, regions)
     return summarise_members(pipeline, found) if found else None
 
 

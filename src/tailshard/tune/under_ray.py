@@ -161,17 +161,17 @@ def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: 
     known = {trial.number: trial for trial in asked}
 
     class Recorder(tune.Callback):
-        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002 - Ray's
             if talk.is_interrupted:
                 raise ClusterError("interrupted")
 
         def on_trial_result(
             self,
-            iteration: int,  # noqa: ARG002 - Ray's signature, as below
-            trials: list[Any],  # noqa: ARG002
+            iteration: int,  # noqa: ARG002 - Ray's
+            trials: list[Any],  # noqa: ARG002 - Ray's
             trial: Any,
             result: dict[str, Any],
-            **info: Any,  # noqa: ARG002
+            **info: Any,  # noqa: ARG002 - Ray's
         ) -> None:
             its = known[trial.config["trial"]]
             if its.is_recorded:
@@ -181,7 +181,7 @@ def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: 
             else:
                 its.figures.append(dict(result["figures"]))
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002 - Ray's
             its = known[trial.config["trial"]]
             if its.is_recorded or talk.is_interrupted:
                 return
@@ -190,7 +190,7 @@ def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: 
                 write_record(out, its)
             talk.told.append(str(its))
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002 - Ray's
             its = known[trial.config["trial"]]
             if not (its.is_recorded or talk.is_interrupted):
                 its.is_over, its.failed = True, "its process died; run tune again to try it again"
