@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from tailshard.config import Pipeline
 from tailshard.launch import WORKER_SETTINGS, ClusterProfile, DaskProfile, dask_client
@@ -20,22 +20,6 @@ def worker_settings() -> Iterator[None]:
     """Give the workers of every test what those of a run have."""
     with dask.config.set(WORKER_SETTINGS):
         yield
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[Client]:
-    """Workers in this process: two threads."""
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="session")

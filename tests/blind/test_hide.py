@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from tests.clusters import threads_of_this_process
 from tests.collisions import GEOMETRY
 
 from tailshard.blind.hide import Hiding, hide
@@ -152,16 +152,7 @@ def _digest(hidden: Hidden) -> str:
 
 
 def test_one_worker_and_two_hide_the_same(small: Any, hidden: Hidden, tmp_path: Path) -> None:
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as alone,
-    ):
+    with threads_of_this_process(1) as alone:
         again = _hide(small, alone, tmp_path / "store")
         other = _hide(small, alone, tmp_path / "other", seed=SEED + 1)
     assert again.truth == hidden.truth

@@ -1,12 +1,14 @@
 """A small search, done by the real stages on made-up events: everything that a report reads."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from distributed import Client
+from tests.clusters import threads_of_this_process
 
 from tailshard.config import Pipeline, content_hash
 from tailshard.store.catalog import Catalog, Channel, CutflowStep, Quarantined, Slot, write_catalog
@@ -227,3 +229,10 @@ def poor_findings(simulation_only: Search) -> Any:
     return read_findings(
         simulation_only.pipeline, simulation_only.store, simulation_only.model, simulation_only.results
     )
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Workers in this process: two threads."""
+    with threads_of_this_process() as client:
+        yield client

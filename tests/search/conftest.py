@@ -1,12 +1,14 @@
 """A small store with known contents, and models to score it with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from distributed import Client
+from tests.clusters import threads_of_this_process
 
 from tailshard.config import Pipeline, content_hash
 from tailshard.store.catalog import Catalog, Channel, CutflowStep, Quarantined, Slot, write_catalog
@@ -194,3 +196,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory, client: Any) -> Searched:
     histogram(pipeline, folder / "store", folder / "results", client)
     truth = make_truth(pipeline, catalog)
     return Searched(pipeline, catalog, folder / "store", model, folder / "results", truth)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Workers in this process: two threads."""
+    with threads_of_this_process() as client:
+        yield client

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from tests.clusters import threads_of_this_process
 from tests.collisions import GEOMETRY
 
 from tailshard.errors import ProcessingError
@@ -77,16 +77,7 @@ def test_harder_leptons_have_more_met_and_larger_errors(sums: dict[str, Sums]) -
 
 
 def test_one_worker_and_two_give_the_same_numbers(small: Any, sums: dict[str, Sums]) -> None:
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as alone,
-    ):
+    with threads_of_this_process(1) as alone:
         again = _measured(small, alone)
     assert again.keys() == sums.keys()
     for channel, its in sums.items():
