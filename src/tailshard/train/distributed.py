@@ -14,12 +14,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from .in_force import initial_weights
 from .loop import Task, background_of, train_rank
 from .members import MODEL_FILE, clear, model_hash
 from .metrics import Journal, read_metrics, write_metrics
-from .ray_session import Layout, lay_out, quiet, ray_session
+from .ray_session import Layout, in_thread, lay_out, quiet, ray_session
 from .task import identity_of, task_of
 
 _STATE_FILE = "state.pt"
@@ -209,15 +208,7 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
             failure_config=FailureConfig(max_failures=restarts, **controller_failures),
         ),
     )
-    future: Future[object] = Future()
-
-    def fit() -> None:
-        try:
-            future.set_result(trainer.fit())
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            future.set_exception(error)
-
-    Thread(target=fit, name="tailshard-training", daemon=True).start()
+    future = in_thread(trainer.fit, "tailshard-training")
     done, finished = -1, False
     while not finished:
         finished = bool(wait([future], timeout=0.5).done)

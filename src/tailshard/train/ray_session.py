@@ -8,11 +8,13 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 from ..errors import ClusterError, ConfigError
 from ..learning import Training
@@ -85,6 +87,23 @@ def lay_out(training: Training, resources: Mapping[str, float]) -> Layout:
     # Ray counts CPUs in steps of 1/10000.
     share = 1.0 if workers <= cpus else int(1e4 * cpus / workers) / 1e4
     return Layout(workers, use_gpu, max(1, cpus // workers), share)
+
+
+def in_thread(function: Callable[[], object], name: str) -> Future[object]:
+    """Call a function in a thread, so that the caller can report progress and can be interrupted.
+
+    A thread of an executor would not do: Python waits for it at the end of the process.
+    """
+    future: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            future.set_exception(error)
+
+    Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 @contextmanager
@@ -190,5 +209,5 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
     finally:
         # Ray adds some of its own.
         for name in os.environ.keys() - before:
-            if name.startswith(("RAY_", "TUNE_")):
+            if name.startswith(("RAY_", "TUNE_", "PYTHONBREAKPOINT")):
                 del os.environ[name]

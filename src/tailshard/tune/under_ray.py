@@ -2,10 +2,9 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 
 import torch
@@ -14,7 +13,7 @@ from ..config import Pipeline
 from ..errors import ClusterError, ConfigError
 from ..launch import RayProfile
 from ..progress import Progress
-from ..train.ray_session import quiet, ray_session
+from ..train.ray_session import in_thread, quiet, ray_session
 from .records import Json, Trial, write_record
 from .space import Settings
 from .trial import Figures, carry_out
@@ -89,16 +88,7 @@ def run_trials(
         )
         talk = _Talk()
         tuner = _tuner(work, asked, share, out, talk)
-        future: Future[object] = Future()
-
-        def fit() -> None:
-            try:
-                future.set_result(tuner.fit())
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                future.set_exception(error)
-
-        # In a thread, so that this one can report progress and can be interrupted.
-        Thread(target=fit, name="tailshard-tuning", daemon=True).start()
+        future = in_thread(tuner.fit, "tailshard-tuning")
         try:
             finished = False
             while not finished:
