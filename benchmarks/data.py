@@ -293,9 +293,9 @@ def with_each_codec(run: Callable[..., Any], unit: str) -> tuple[Contestant, ...
 @contextmanager
 def dask_workers(workers: int) -> Iterator[Any]:
     """Start Dask workers as tailshard does."""
-    from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+    from tailshard.launch import DaskProfile, LocalProfile, dask_client
 
-    with dask_client(ClusterProfile(dask=DaskProfile(workers=workers, dashboard="127.0.0.1:0"))) as client:
+    with dask_client(LocalProfile(dask=DaskProfile(workers=workers, dashboard="127.0.0.1:0"))) as client:
         yield client
 
 

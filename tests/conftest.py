@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from tailshard.config import Pipeline
-from tailshard.launch import WORKER_SETTINGS, ClusterProfile, DaskProfile, dask_client
+from tailshard.launch import WORKER_SETTINGS, DaskProfile, LocalProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -73,6 +73,6 @@ def toy_pipeline(toys: Path) -> Pipeline:
 @pytest.fixture(scope="session")
 def dask_workers() -> Iterator[Client]:
     """Two Dask workers, processes of their own, shared by all tests that need a cluster."""
-    profile = ClusterProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
+    profile = LocalProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
     with dask_client(profile) as client:
         yield client

@@ -8,7 +8,7 @@ from distributed import Client
 from tailshard.blind.hide import Hiding, hide
 from tailshard.config import Pipeline
 from tailshard.ingest.stage import ingest
-from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.launch import DaskProfile, LocalProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 from tailshard.progress import silent
 from tailshard.search.histogram import histogram
@@ -21,7 +21,7 @@ from tailshard.train.distributed import train
 
 pytestmark = pytest.mark.slow
 
-PROFILE = ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
+PROFILE = LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
 OVERRIDES = ["store.slot=4096", "store.chunk=512", "training.epochs=1", "training.shuffle_chunks=4"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tailshard.errors import ConfigError, InputError, StoreError, WorkdirError
-from tailshard.launch import ClusterProfile, DaskProfile
+from tailshard.launch import DaskProfile, LocalProfile
 from tailshard.pipeline import STAGES, Search
 from tailshard.pipeline_files import load, shipped
 
@@ -20,7 +20,7 @@ SMALL = (
     "training.batch_size=256",
     "training.workers=1",
 )
-PROFILE = ClusterProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
+PROFILE = LocalProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
 
 OpenSearch = Callable[..., Search]
 

@@ -17,7 +17,7 @@ from distributed import Client
 from tailshard.errors import WorkdirError
 from tailshard.ingest.stage import ingest
 from tailshard.keys import snapshot
-from tailshard.launch import ClusterProfile, DaskProfile
+from tailshard.launch import DaskProfile, LocalProfile
 from tailshard.ledger import locked
 from tailshard.pipeline import Search
 from tailshard.pipeline_files import load
@@ -52,7 +52,7 @@ update: {settle: 0}
 """
 FILES = 11
 LATE = ("zjets_9.root", "data_9.root")  # the last in the order of the names
-PROFILE = ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
+PROFILE = LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
 WARM = "trained beginning with the network in force"
 
 

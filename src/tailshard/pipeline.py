@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
-from .launch import ClusterProfile, dask_client
+from .launch import ClusterProfile, LocalProfile, dask_client
 from .ledger import Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
@@ -40,7 +40,7 @@ class Search:
 
     pipeline: Pipeline
     workdir: Path
-    profile: ClusterProfile = field(default_factory=ClusterProfile)
+    profile: ClusterProfile = field(default_factory=LocalProfile)
     progress: Progress = silent
     strict: bool = False
     """Fail where an input would be put into quarantine."""
@@ -242,12 +242,12 @@ class Search:
         return StageOutcome(stage, True, result)
 
     @contextmanager
-    def dask(self) -> Iterator["Client"]:
-        """Start the Dask workers of the profile, and stop them at the end; an inner call has the outer's."""
+    def dask(self, stage: str) -> Iterator["Client"]:
+        """Start the Dask workers of a stage, and stop them at the end; an inner call has the outer's."""
         if self._client is not None:
             yield self._client
             return
-        with dask_client(self.profile) as client:
+        with dask_client(self.profile, stage) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             self._client = client
             try:
@@ -259,7 +259,7 @@ class Search:
         from .ingest.arrivals import remember
         from .ingest.stage import ingest
 
-        with self.dask() as client:
+        with self.dask("ingest") as client:
             result = ingest(
                 self.pipeline, self.store, client, self.progress, self.strict, inputs, self.partials
             )
@@ -279,14 +279,14 @@ class Search:
     def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        with self.dask() as client:
+        with self.dask("score") as client:
             result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
-        with self.dask() as client:
+        with self.dask("histogram") as client:
             result = histogram(self.pipeline, self.store, self.results, client, self.progress, self.partials)
         return result.to_dict()
 

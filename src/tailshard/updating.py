@@ -67,7 +67,7 @@ def update(search: Search, names: Iterable[str] | None = None, wait: float = 0.0
         files = arrivals.listing
         with ExitStack() as cluster:
             if any(not state.current for state in states[:-1]):  # one for all that the report is made of
-                cluster.enter_context(search.dask())
+                cluster.enter_context(search.dask("ingest"))
             outcomes = [search.perform_locked("ingest", files, inputs=arrivals.inputs)]
             verdict, trained = _model_in_force(search, files, cluster)
             scored = search.perform_locked("score", files)
@@ -96,7 +96,7 @@ def _model_in_force(search: Search, files: Listing, cluster: ExitStack) -> tuple
     def trained(why: str, warm_start: bool, drift: Json | None = None) -> tuple[Json, StageOutcome]:
         cluster.close()  # training has workers of its own
         result = _trained(search, files, why, warm_start, drift)
-        cluster.enter_context(search.dask())
+        cluster.enter_context(search.dask("ingest"))
         return result
 
     strict = next(state for state in search.states(files, keep_model=False) if state.stage == "train")
@@ -145,7 +145,7 @@ def _decided(
     # The model stays in force for the time of a look at the errors of what is new.
     _keep(search, found, None, drift)
     outcome = search.perform_locked("score", files)
-    with search.dask() as client:
+    with search.dask("score") as client:
         measured = error_drift(
             pipeline,
             search.store,

@@ -16,7 +16,7 @@ from tailshard.extrapolation.measure import measure, work_of
 from tailshard.extrapolation.model import Machines, extrapolate
 from tailshard.ingest.stage import ingest
 from tailshard.ingest.survey import survey
-from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.launch import DaskProfile, LocalProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 from tailshard.search.score import score
 from tailshard.store.catalog import read_catalog
@@ -89,7 +89,7 @@ def test_one_and_two_workers_take_what_is_predicted(tmp_path: Path) -> None:
     ratios = {}
     for workers in (1, 2):
         predicted = extrapolate(rates, work, Machines(1, workers))
-        profile = ClusterProfile(dask=DaskProfile(workers=workers, dashboard="127.0.0.1:0"))
+        profile = LocalProfile(dask=DaskProfile(workers=workers, dashboard="127.0.0.1:0"))
         with dask_client(profile) as client:
             for _ in range(2):  # the first time imports and compiles, in the workers
                 shutil.rmtree(store, ignore_errors=True)

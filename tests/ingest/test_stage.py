@@ -19,7 +19,7 @@ from tailshard.config import Pipeline
 from tailshard.errors import ClusterError, InputError, WorkdirError
 from tailshard.features.rmm import rmm_from_objects
 from tailshard.ingest.stage import ingest
-from tailshard.launch import ClusterProfile, DaskProfile, dask_client
+from tailshard.launch import DaskProfile, LocalProfile, dask_client
 from tailshard.pipeline_files import load, shipped
 from tailshard.store.catalog import read_catalog
 from tailshard.store.read import open_channel, read_rows
@@ -104,7 +104,7 @@ def test_a_second_run_writes_nothing(store: Path, pipeline: Pipeline, dask_worke
 
 @pytest.mark.slow
 def test_one_worker_and_two_give_the_same_bytes(store: Path, pipeline: Pipeline, tmp_path: Path) -> None:
-    with dask_client(ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))) as one:
+    with dask_client(LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))) as one:
         ingest(pipeline, tmp_path / "store", one)
     assert _files(store) == _files(tmp_path / "store")
     _, different, errors = filecmp.cmpfiles(store, tmp_path / "store", _files(store), shallow=False)
@@ -341,7 +341,7 @@ class _DeadlyFiles(WorkerPlugin):
 def test_a_file_that_workers_die_of_is_named(toys: Path, tmp_path: Path) -> None:
     pipeline = load(shipped("demo"), [*SMALL, "datasets.0.files=deadly:///x.root"], str(toys))
     fsspec.register_implementation("deadly", LocalFileSystem, clobber=True)
-    profile = ClusterProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
+    profile = LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
     with dask_client(profile) as client:
         client.register_plugin(_DeadlyFiles())
         with pytest.raises(ClusterError, match=r"workers died while they opened deadly:///x\.root"):

@@ -1,0 +1,105 @@
+"""Workers for ingest, scoring and histogramming, and a client that talks to them."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import ClusterError
+from .profile import ClusterProfile, DaskProfile, LocalProfile
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+WORKER_SETTINGS = {
+    "distributed.worker.memory.terminate": 0.98,
+    "distributed.admin.log-length": 100,
+    # The profiler asks for the frames of all threads every 10 ms; before Python 3.12 that may deadlock:
+    # https://github.com/python/cpython/issues/106883
+    "distributed.worker.profile.enabled": sys.version_info >= (3, 12),
+}
+"""Dask's configuration wherever tailshard starts workers."""
+
+
+@contextmanager
+def dask_client(profile: ClusterProfile, stage: str = "ingest") -> Iterator["Client"]:
+    """Start the workers of a stage and give a client; stop them at the end.
+
+    Raises
+    ------
+    ClusterError
+        The workers do not start in time.
+    """
+    import dask
+
+    if not isinstance(profile, LocalProfile):
+        raise ClusterError(f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'")
+    with dask.config.set(WORKER_SETTINGS):
+        if profile.dask.address is not None:
+            with _running(profile.dask.address, profile.dask) as client:
+                yield client
+        else:
+            with _of_this_machine(profile.dask) as client:
+                yield client
+
+
+@contextmanager
+def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
+    workers = CPU_COUNT if profile.workers == "auto" else profile.workers
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=profile.memory_limit,
+            dashboard_address=_free_address(profile.dashboard),
+            silence_logs="CRITICAL",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        try:
+            client.wait_for_workers(workers, timeout=profile.start_timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"only {len(client.scheduler_info()['workers'])} of {workers} Dask workers started in "
+                f"{profile.start_timeout:g} s; ask for fewer with --workers"
+            ) from error
+        yield client
+
+
+@contextmanager
+def _running(address: str, profile: DaskProfile) -> Iterator["Client"]:
+    """Connect to a scheduler that runs already. Security is Dask's configuration (distributed.comm.tls)."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=profile.start_timeout)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"cannot connect to the Dask scheduler at {address}: {error}; check dask.address of the profile"
+        ) from error
+    with client:
+        wanted = 1 if profile.workers == "auto" else profile.workers
+        try:
+            client.wait_for_workers(wanted, timeout=profile.start_timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the Dask scheduler at {address} has {len(client.scheduler_info()['workers'])} of {wanted} "
+                f"workers after {profile.start_timeout:g} s; start more, or ask for fewer with --workers"
+            ) from error
+        yield client
+
+
+def _free_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return address
