@@ -76,3 +76,9 @@ def dask_workers() -> Iterator[Client]:
     profile = LocalProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
     with dask_client(profile) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def profile(dask_workers: Client) -> LocalProfile:
+    """Where searches run that need not start workers of their own, which takes seconds for each stage."""
+    return LocalProfile(dask=DaskProfile(address=dask_workers.scheduler.address, workers=2))

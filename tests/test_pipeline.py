@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tailshard.errors import ConfigError, InputError, StoreError, WorkdirError
-from tailshard.launch import DaskProfile, LocalProfile
+from tailshard.launch import LocalProfile
 from tailshard.pipeline import STAGES, Search
 from tailshard.pipeline_files import load, shipped
 
@@ -20,28 +20,27 @@ SMALL = (
     "training.batch_size=256",
     "training.workers=1",
 )
-PROFILE = LocalProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))
 
 OpenSearch = Callable[..., Search]
 
 
 @pytest.fixture(scope="module")
-def finished(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(toys: Path, tmp_path_factory: pytest.TempPathFactory, profile: LocalProfile) -> Path:
     """Work directory of a finished search on small toys."""
     workdir = tmp_path_factory.mktemp("finished")
-    search = Search(load(shipped("demo"), SMALL, str(toys)), workdir, PROFILE)
+    search = Search(load(shipped("demo"), SMALL, str(toys)), workdir, profile)
     assert all(outcome.did for outcome in search.perform_all())
     return workdir
 
 
 @pytest.fixture
-def open_again(finished: Path, toys: Path, tmp_path: Path) -> OpenSearch:
+def open_again(finished: Path, toys: Path, tmp_path: Path, profile: LocalProfile) -> OpenSearch:
     """Open a copy of the finished search with other overrides."""
     workdir = tmp_path / "work"
     shutil.copytree(finished, workdir)
 
     def open_again(*overrides: str, data_root: Path = toys) -> Search:
-        return Search(load(shipped("demo"), [*SMALL, *overrides], str(data_root)), workdir, PROFILE)
+        return Search(load(shipped("demo"), [*SMALL, *overrides], str(data_root)), workdir, profile)
 
     return open_again
 
@@ -49,7 +48,7 @@ def open_again(finished: Path, toys: Path, tmp_path: Path) -> OpenSearch:
 def open_again_in(search: Search, *overrides: str) -> Search:
     """Open the same work directory with other overrides."""
     data_root = search.pipeline.data_root
-    return Search(load(shipped("demo"), [*SMALL, *overrides], data_root), search.workdir, PROFILE)
+    return Search(load(shipped("demo"), [*SMALL, *overrides], data_root), search.workdir, search.profile)
 
 
 def _stale(search: Search) -> list[str]:
@@ -57,7 +56,7 @@ def _stale(search: Search) -> list[str]:
 
 
 def test_a_later_stage_needs_the_earlier_ones(toys: Path, tmp_path: Path) -> None:
-    search = Search(load(shipped("demo"), SMALL, str(toys)), tmp_path, PROFILE)
+    search = Search(load(shipped("demo"), SMALL, str(toys)), tmp_path)
     assert _stale(search) == list(STAGES)
     with pytest.raises(WorkdirError, match="cannot train: ingest has not been made yet"):
         search.perform("train")
@@ -69,12 +68,12 @@ def test_a_scan_that_cannot_be_done_is_refused_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "pyBumpHunter", None)
     pipeline = load(shipped("demo"), [*SMALL, "histograms.bump={quantity: m_ll}"], str(toys))
     with pytest.raises(ConfigError, match="needs pyBumpHunter, which is not installed"):
-        Search(pipeline, tmp_path, PROFILE).perform_all()
+        Search(pipeline, tmp_path).perform_all()
     assert not (tmp_path / "store").exists()
 
 
 def test_a_network_that_does_not_exist_is_refused_before_anything_is_read(toys: Path, tmp_path: Path) -> None:
-    search = Search(load(shipped("demo"), [*SMALL, "model.name=ae_smal"], str(toys)), tmp_path, PROFILE)
+    search = Search(load(shipped("demo"), [*SMALL, "model.name=ae_smal"], str(toys)), tmp_path)
     with pytest.raises(ConfigError, match="no model called 'ae_smal'"):
         search.perform_all()
     assert not search.store.exists()

@@ -17,7 +17,7 @@ from distributed import Client
 from tailshard.errors import WorkdirError
 from tailshard.ingest.stage import ingest
 from tailshard.keys import snapshot
-from tailshard.launch import DaskProfile, LocalProfile
+from tailshard.launch import LocalProfile
 from tailshard.ledger import locked
 from tailshard.pipeline import Search
 from tailshard.pipeline_files import load
@@ -52,16 +52,15 @@ update: {settle: 0}
 """
 FILES = 11
 LATE = ("zjets_9.root", "data_9.root")  # the last in the order of the names
-PROFILE = LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))
 WARM = "trained beginning with the network in force"
 
 
 class Place:
     """A folder of ntuples, all that will ever be, and a search in a work directory."""
 
-    def __init__(self, folder: Path, workdir: Path) -> None:
+    def __init__(self, folder: Path, workdir: Path, profile: LocalProfile) -> None:
         self.files, self.every = folder / "files", folder / "every"
-        self.workdir = workdir
+        self.workdir, self.profile = workdir, profile
         self.pipeline = folder / "arriving.yaml"
 
     def only(self, *absent: str) -> None:
@@ -70,7 +69,7 @@ class Place:
         shutil.copytree(self.every, self.files, ignore=shutil.ignore_patterns(*absent))
 
     def search(self, *overrides: str) -> Search:
-        return Search(load(self.pipeline, overrides, str(self.files)), self.workdir, PROFILE)
+        return Search(load(self.pipeline, overrides, str(self.files)), self.workdir, self.profile)
 
     def arrive(self, *names: str) -> None:
         for name in names:
@@ -84,10 +83,10 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def finished(tmp_path_factory: pytest.TempPathFactory, profile: LocalProfile) -> Place:
     """Ten files of each sample, searched; the eleventh is still to come."""
     folder = tmp_path_factory.mktemp("arriving")
-    place = Place(folder, folder / "work")
+    place = Place(folder, folder / "work", profile)
     make_toys(place.every, events=6000, signal_events=100, files=FILES)
     place.only(*LATE)
     place.pipeline.write_text(PIPELINE)
@@ -109,7 +108,7 @@ def place(finished: Place, tmp_path: Path) -> Place:
     """The same files, and a copy of the search, to change."""
     finished.only(*LATE)
     shutil.copytree(finished.workdir, tmp_path / "work")
-    return Place(finished.files.parent, tmp_path / "work")
+    return Place(finished.files.parent, tmp_path / "work", finished.profile)
 
 
 def _files(folder: Path) -> list[str]:
@@ -268,7 +267,7 @@ def undisturbed(finished: Place, tmp_path_factory: pytest.TempPathFactory) -> Pl
     workdir = tmp_path_factory.mktemp("undisturbed") / "work"
     shutil.copytree(finished.workdir, workdir)
     finished.only()
-    updated = Place(finished.files.parent, workdir)
+    updated = Place(finished.files.parent, workdir, finished.profile)
     assert update(updated.search())["partitions"]["read"] == 2
     return updated
 
