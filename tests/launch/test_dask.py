@@ -25,6 +25,17 @@ def test_workers_are_processes_of_their_own_and_the_dashboard_is_on_loopback() -
                 assert not any("profile" in names for names in callbacks.values())
 
 
+def test_workers_have_the_environment_of_today_and_one_thread_for_each_library(
+    dask_workers: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dask_workers.run(os.getpid)  # workers were started before
+    monkeypatch.setenv("TAILSHARD_TEST_OF_TODAY", "new")
+    with dask_client(LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))) as client:
+        (found,) = client.run(lambda: dict(os.environ)).values()
+    assert found["TAILSHARD_TEST_OF_TODAY"] == "new"
+    assert found["OMP_NUM_THREADS"] == "1"
+
+
 def test_a_running_scheduler_is_used_and_left_running(dask_workers: Client) -> None:
     address = dask_workers.scheduler.address
     processes = set(dask_workers.run(os.getpid).values())
