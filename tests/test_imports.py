@@ -32,7 +32,7 @@ STOREYS = (
     ("extrapolation", "keys"),
     ("pipeline",),
     ("blind",),
-    ("options", "updating"),
+    ("options", "updating", "submitting"),
     ("robustness", "stores"),
     ("verbs", "show", "robustness_cli"),
     ("cli",),

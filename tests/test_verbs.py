@@ -14,6 +14,7 @@ from tailshard.pipeline_files import shipped
 OF_A_PIPELINE = (
     *("ingest", "train", "score", "histogram", "report"),
     *("run", "update", "plan", "tune", "status", "validate"),
+    *("launch", "cancel"),
 )
 OF_A_TRAINED_SEARCH = ("stress", "blind")
 
@@ -26,7 +27,7 @@ def test_a_verb_shows_the_options_that_it_takes(name: str) -> None:
     assert "options" not in parameters
     assert parameters["overrides"].default == ()
     assert ("force" in parameters) is (name in OF_A_PIPELINE[:5])
-    assert ("strict" in parameters) is (name in ("ingest", "run"))
+    assert ("strict" in parameters) is (name in ("ingest", "run", "launch"))
 
 
 @pytest.mark.parametrize("name", [*OF_A_PIPELINE, *OF_A_TRAINED_SEARCH])

@@ -16,7 +16,7 @@ import click
 from . import show
 from .errors import TailshardError
 from .robustness_cli import add_commands
-from .terminal import print_json, print_table, progress_bars
+from .terminal import print_json, progress_bars
 
 Json = dict[str, Any]
 Command = Callable[..., Any]
@@ -41,6 +41,7 @@ CLUSTER = click.option(
 WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask workers; overrides the profile.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
 FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
 ELSEWHERE = (
     click.option("--nodes", type=click.IntRange(min=1), help="Extrapolate to this many machines."),
@@ -228,19 +229,22 @@ def plan(result: Json) -> None:
 
     With --nodes, measure this machine for some seconds and extrapolate to others.
     """
-    print_table(
-        f"Plan of {result['pipeline']}",
-        ("dataset", "channel", "files", "entries", "partitions"),
-        [
-            (row["dataset"], row["channel"], row["files"], row["entries"], row["partitions"])
-            for row in result["datasets"]
-        ],
-    )
-    for what, text in result["estimates"].items():
-        click.echo(f"{what}: {text}")
-    show.quarantine(result["quarantine"], "cannot be read")
-    if "extrapolation" in result:
-        show.extrapolation(result["extrapolation"])
+    show.plan(result)
+
+
+@_verb(*COMMON, STRICT, DRY_RUN)
+def launch(result: Json) -> None:
+    """Submit whatever is missing or stale as jobs of the cluster that --cluster names.
+
+    What jobs of an earlier launch do is not submitted again; 'tailshard status' shows them.
+    """
+    show.launched(result)
+
+
+@_verb(*COMMON)
+def cancel(result: Json) -> None:
+    """End the jobs of a search; the next launch goes on from what they have finished."""
+    show.cancelled(result)
 
 
 @_verb(*COMMON)
@@ -252,16 +256,7 @@ def tune(result: Json) -> None:
 @_verb(*COMMON)
 def status(result: Json) -> None:
     """Show what exists, what is stale, and why."""
-    print_table(
-        f"Outputs in {result['workdir']}",
-        ("stage", "state", "made", "why"),
-        [
-            (row["stage"], row["state"], row["made"] or "", show.shortened(row["reasons"]))
-            for row in result["stages"]
-        ],
-    )
-    show.quarantine(result["quarantine"], "in quarantine")
-    show.warnings(result["warnings"])
+    show.status(result)
 
 
 @_verb(*COMMON)

@@ -27,6 +27,98 @@ def stages(result: Json) -> None:
         click.echo(f"Open the report: {its['report']['page']}")
 
 
+def planned_jobs(rows: list[Json]) -> None:
+    """Show the jobs that a launch would submit."""
+    if not rows:
+        click.echo("A launch would submit nothing: every stage is current.")
+        return
+    columns = ("workers", "cpus", "gpus", "memory", "walltime", "partition")
+    print_table(
+        "Jobs that a launch would submit, one after the other ('launch --dry-run' prints them whole)",
+        ("job", "stages", *columns),
+        [
+            (
+                row["name"],
+                ", ".join(row["stages"]),
+                *("" if row[name] is None else row[name] for name in columns),
+            )
+            for row in rows
+        ],
+    )
+
+
+def launched(result: Json) -> None:
+    """Show what a launch submitted, or would submit."""
+    for job in result["live"]:
+        click.echo(f"job {job['id']} does {', '.join(job['stages'])} already")
+    if result["cancelled"]:
+        click.echo(f"cancelled, for what they waited for has failed: {', '.join(result['cancelled'])}")
+    for job in result["submitted"]:
+        if "text" in job:
+            after = f" after {', '.join(job['after'])}" if job["after"] else ""
+            click.secho(f"# {job['name']}{after}", bold=True)
+            click.echo(job["text"])
+        else:
+            click.echo(f"job {job['id']} submitted: {', '.join(job['stages'])}")
+    if not result["submitted"]:
+        click.echo("nothing to submit")
+
+
+def cancelled(result: Json) -> None:
+    """Show which jobs were ended."""
+    for job in result["cancelled"]:
+        click.echo(f"job {job['id']} cancelled: {', '.join(job['stages'])}")
+    if not result["cancelled"]:
+        click.echo("no job runs or waits")
+
+
+def jobs(rows: list[Json]) -> None:
+    """Show the jobs of a search, where there are any."""
+    if rows:
+        print_table(
+            "Jobs",
+            ("job", "stages", "state", "submitted", "where, or why"),
+            [
+                (row["id"], ", ".join(row["stages"]), row["state"], row["submitted"], row["detail"])
+                for row in rows
+            ],
+        )
+
+
+def plan(result: Json) -> None:
+    """Show what a run would read and write."""
+    print_table(
+        f"Plan of {result['pipeline']}",
+        ("dataset", "channel", "files", "entries", "partitions"),
+        [
+            (row["dataset"], row["channel"], row["files"], row["entries"], row["partitions"])
+            for row in result["datasets"]
+        ],
+    )
+    for what, text in result["estimates"].items():
+        click.echo(f"{what}: {text}")
+    quarantine(result["quarantine"], "cannot be read")
+    if "jobs" in result:
+        planned_jobs(result["jobs"])
+    if "extrapolation" in result:
+        extrapolation(result["extrapolation"])
+
+
+def status(result: Json) -> None:
+    """Show what there is of a search."""
+    print_table(
+        f"Outputs in {result['workdir']}",
+        ("stage", "state", "made", "why"),
+        [
+            (row["stage"], row["state"], row["made"] or "", shortened(row["reasons"]))
+            for row in result["stages"]
+        ],
+    )
+    jobs(result["jobs"])
+    quarantine(result["quarantine"], "in quarantine")
+    warnings(result["warnings"])
+
+
 def warnings(sentences: list[str]) -> None:
     """Show warnings of the store."""
     for sentence in sentences:

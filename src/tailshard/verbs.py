@@ -13,7 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from . import submitting
 from .errors import InputError, WorkdirError
+from .launch import LocalProfile
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
 from .pipeline import Search
@@ -105,13 +107,36 @@ def plan(
     With `nodes`, some seconds of the real work are measured here, and the times of a run on that many
     machines are extrapolated (``extrapolation`` of the result; docs/scaling.md says how). `gpu_tflops` is
     the peak of a GPU, `file_system` in GB/s; as many cores as here where `cores_per_node` is left out.
+    Where the profile is a cluster's, ``jobs`` of the result are those that `launch` would submit.
     """
     from .ingest.plan import plan
 
     search = open_search(pipeline, **options)
     if nodes is None:
-        return plan(search.pipeline, search.progress)
-    return _planned_elsewhere(search, nodes, cores_per_node, gpus_per_node, gpu_tflops, file_system)
+        result = plan(search.pipeline, search.progress)
+    else:
+        result = _planned_elsewhere(search, nodes, cores_per_node, gpus_per_node, gpu_tflops, file_system)
+    if not isinstance(search.profile, LocalProfile):
+        result["jobs"] = submitting.planned(search)
+    return result
+
+
+@takes_options
+def launch(
+    pipeline: Path | str, *, dry_run: bool = False, strict: bool = False, **options: Unpack[Options]
+) -> Json:
+    """Submit whatever is missing or stale as jobs of the cluster that the profile names, and do not wait.
+
+    What live jobs of an earlier launch do already is not submitted again. With `dry_run` nothing is
+    submitted, and the result has the text of every job.
+    """
+    return submitting.launch(open_search(pipeline, strict=strict, **options), dry_run)
+
+
+@takes_options
+def cancel(pipeline: Path | str, **options: Unpack[Options]) -> Json:
+    """End the jobs of a search; what they have finished stays, and the next launch goes on from there."""
+    return submitting.cancel(open_search(pipeline, **options))
 
 
 def _planned_elsewhere(
@@ -139,7 +164,7 @@ def _planned_elsewhere(
 
 @takes_options
 def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
-    """Say what exists, what is stale, and why."""
+    """Say what exists, what is stale, and why; and what has become of the jobs that were launched."""
     search = open_search(pipeline, **options)
     states = search.states()
     kept = _kept_model(search, states[1])
@@ -154,6 +179,7 @@ def status(pipeline: Path | str, **options: Unpack[Options]) -> Json:
             }
             for state in states
         ],
+        "jobs": submitting.jobs_of(search),
         "quarantine": (states[0].result or {}).get("quarantine", []),
         "warnings": (states[0].result or {}).get("warnings", []),
     }

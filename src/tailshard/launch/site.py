@@ -1,0 +1,107 @@
+"""Where jobs are handed in: what every kind of cluster must be able to do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import ClusterError
+from .profile import ClusterProfile, Resources
+
+
+@dataclass(frozen=True)
+class Order:
+    """A search as it is handed in: what is changed later in its files does not change it."""
+
+    search: str
+    """Name of the pipeline."""
+    workdir: Path
+    folder: Path
+    """Below the work directory; `pipeline_file` and `profile_file` are in it before anything is submitted."""
+    pipeline: str
+    """The pipeline as YAML: overrides applied, paths absolute."""
+    profile: str
+    """The cluster profile as YAML."""
+    strict: bool = False
+    """``--strict`` for ingest."""
+
+    @property
+    def pipeline_file(self) -> Path:
+        """Copy of the pipeline that the jobs read."""
+        return self.folder / "pipeline.yaml"
+
+    @property
+    def profile_file(self) -> Path:
+        """Copy of the cluster profile that the jobs read."""
+        return self.folder / "cluster.yaml"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of what jobs print."""
+        return self.workdir / "logs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Stages that are done one after the other under the same resources."""
+
+    stages: tuple[str, ...]
+    """In the order of `STAGES`."""
+    resources: Resources
+
+    def name(self, order: Order) -> str:
+        """Name it by its search and its stages."""
+        return "-".join(["tailshard", order.search, *self.stages])
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What a cluster says of a job."""
+
+    word: str
+    """In the cluster's own words, such as PENDING."""
+    live: bool
+    """It runs, or will run without anybody's doing."""
+    detail: str = ""
+    """Where it runs, or why it does not."""
+
+
+class Site(Protocol):
+    """A cluster that takes jobs.
+
+    Every method raises ClusterError, with what to do, where the cluster cannot be reached or refuses.
+    """
+
+    def jobs(self, stages: Sequence[str]) -> list[Job]:
+        """Divide stages that must be done, in order, into jobs; each of them depends on the one before."""
+        ...
+
+    def text(self, job: Job, order: Order, after: Sequence[str]) -> str:
+        """Give what would be submitted: a batch script, manifests. `after` as in `submit`."""
+        ...
+
+    def submit(self, job: Job, order: Order, after: Sequence[str]) -> str:
+        """Hand in a job that starts when those with the identifiers `after` have succeeded; give its own."""
+        ...
+
+    def states(self, identifiers: Sequence[str]) -> Mapping[str, JobState]:
+        """Look up jobs; one that the cluster does not know (any more) is left out."""
+        ...
+
+    def cancel(self, identifiers: Sequence[str]) -> None:
+        """End jobs, and whatever they have started; one that has ended already is no error."""
+        ...
+
+
+def site_of(profile: ClusterProfile) -> Site:
+    """Give the cluster of a profile.
+
+    Raises
+    ------
+    ClusterError
+        The profile is that of a single machine.
+    """
+    raise ClusterError(
+        f"jobs cannot be handed in to a profile of kind '{profile.kind}'; name a cluster's with --cluster, "
+        "such as cluster/slurm.yaml, or use 'tailshard run' on this machine"
+    )
