@@ -36,6 +36,7 @@ STOREYS = (
     ("robustness", "stores"),
     ("verbs", "show", "robustness_cli"),
     ("cli",),
+    ("__main__",),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
-from .launch import ClusterProfile, LocalProfile, dask_client
+from .launch import ClusterProfile, LocalProfile, RayProfile, dask_client, ray_profile
 from .ledger import Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
@@ -74,6 +74,16 @@ class Search:
     def report_page(self) -> Path:
         """The page to open."""
         return self.workdir / "report" / "index.html"
+
+    def ray(self) -> RayProfile:
+        """Say where training runs.
+
+        Raises
+        ------
+        ClusterError
+            Not here: this is a login node. Whatever trains asks before it reads anything.
+        """
+        return ray_profile(self.profile)
 
     # -- what is stale ---------------------------------------------------------------------------
 
@@ -155,12 +165,17 @@ class Search:
         ------
         WorkdirError
             An earlier stage is missing or stale.
+        ClusterError
+            The network cannot be trained on this machine, or workers do not start.
         """
+        if stage == "train":
+            self.ray()
         with locked(self.workdir):
             return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
+        self.ray()
         with locked(self.workdir):
             files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
@@ -247,7 +262,7 @@ class Search:
         if self._client is not None:
             yield self._client
             return
-        with dask_client(self.profile, stage) as client:
+        with dask_client(self.profile, stage, self.workdir) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             self._client = client
             try:
@@ -270,7 +285,7 @@ class Search:
         from .train.ensemble import train_all
         from .train.in_force import beginning, note_training
 
-        where = (self.store, self.model, self.progress, self.profile.ray.address)
+        where = (self.store, self.model, self.progress, self.ray().address)
         with beginning(self.model, warm_start):
             result = train_all(self.pipeline, *where, warm_start=warm_start)
             note_training(self.model, self.store, self.pipeline.training_channels)

@@ -38,6 +38,7 @@ def stress(
     from .stress.stage import stress as run_tests
 
     search = open_search(pipeline, **options)
+    address = search.ray().address
     plan = Plan(tuple(tests) or TESTS, tuple(channels), seed, share)
     with locked(search.workdir):
         _require(search, "train", "stress")
@@ -50,7 +51,7 @@ def stress(
             plan,
             lambda: _workers(search),
             search.progress,
-            search.profile.ray.address,
+            address,
         )
         files = search.listing()
         if all(state.current for state in search.states(files) if state.stage != "report"):
@@ -136,7 +137,7 @@ def unblind(
 
 @contextmanager
 def _workers(search: Search) -> Iterator["Client"]:
-    with dask_client(search.profile) as client:
+    with dask_client(search.profile, workdir=search.workdir) as client:
         search.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
         yield client
 

@@ -54,6 +54,7 @@ def update(search: Search, names: Iterable[str] | None = None, wait: float = 0.0
     TailshardError
         Whatever a stage raises.
     """
+    search.ray()  # it may have to train
     with locked(search.workdir, wait):
         search.reopen()
         arrivals = find_arrivals(search.pipeline, _memory(search), names, search.progress)

@@ -227,12 +227,13 @@ def tune(pipeline: Path | str, **options: Unpack[Options]) -> Json:
     from .tune.stage import tune
 
     search = open_search(pipeline, **options)
+    where = search.ray()
     with locked(search.workdir):
         # Slots that lack something do not count: what is there can be learned from.
         if reasons := search.ledger.reasons("ingest", search.parts("ingest", search.listing())):
             raise WorkdirError(f"cannot tune: ingest {'; '.join(reasons)}. Run 'tailshard ingest' first")
         out = search.results / "tune"
-        result = tune(search.pipeline, search.store, out, search.progress, search.profile.ray)
+        result = tune(search.pipeline, search.store, out, search.progress, where)
     return {"pipeline": search.pipeline.name, "folder": str(out), **result}
 
 

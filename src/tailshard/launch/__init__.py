@@ -7,6 +7,7 @@ from .dask import WORKER_SETTINGS, dask_client
 from .profile import (
     ClusterProfile,
     DaskProfile,
+    Driver,
     KubernetesProfile,
     LocalProfile,
     RayProfile,
@@ -14,11 +15,13 @@ from .profile import (
     SlurmProfile,
     load_profile,
 )
+from .ray import ray_profile
 
 __all__ = [
     "WORKER_SETTINGS",
     "ClusterProfile",
     "DaskProfile",
+    "Driver",
     "KubernetesProfile",
     "LocalProfile",
     "RayProfile",
@@ -26,4 +29,5 @@ __all__ = [
     "SlurmProfile",
     "dask_client",
     "load_profile",
+    "ray_profile",
 ]

@@ -5,10 +5,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ClusterError
-from .profile import ClusterProfile, DaskProfile, LocalProfile
+from .profile import ClusterProfile, DaskProfile, LocalProfile, SlurmProfile
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,8 +27,12 @@ WORKER_SETTINGS = {
 
 
 @contextmanager
-def dask_client(profile: ClusterProfile, stage: str = "ingest") -> Iterator["Client"]:
+def dask_client(
+    profile: ClusterProfile, stage: str = "ingest", workdir: Path | None = None
+) -> Iterator["Client"]:
     """Start the workers of a stage and give a client; stop them at the end.
+
+    Workers on other machines need a `workdir` that they see, too; that is the current folder where left out.
 
     Raises
     ------
@@ -36,6 +41,17 @@ def dask_client(profile: ClusterProfile, stage: str = "ingest") -> Iterator["Cli
     """
     import dask
 
+    if isinstance(profile, SlurmProfile):
+        from .slurm_workers import slurm_workers
+
+        place = Path.cwd() if workdir is None else workdir
+        dashboard = _free_address(profile.dashboard)
+        with (
+            dask.config.set(WORKER_SETTINGS),
+            slurm_workers(profile, stage, place, dashboard, WORKER_SETTINGS) as client,
+        ):
+            yield client
+        return
     if not isinstance(profile, LocalProfile):
         raise ClusterError(f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'")
     with dask.config.set(WORKER_SETTINGS):

@@ -76,6 +76,12 @@ class LocalProfile(Part):
 # -- clusters --------------------------------------------------------------------------------------
 
 
+def _given(memory: str) -> str:
+    if memory == "auto":
+        raise ValueError("a cluster must know the memory; write for example '4GB'")
+    return memory
+
+
 class Resources(Part):
     """What one stage gets. Its workers are Dask's; those of training are nodes of a Ray cluster."""
 
@@ -91,14 +97,12 @@ class Resources(Part):
     partition: str | None = None
     """Of SLURM; the cluster's default where left out."""
     options: tuple[str, ...] = ()
-    """Further options for sbatch, such as ``--constraint=a100``."""
+    """Further options for sbatch, such as ``--constraint=a100``; those of SLURM's workers."""
 
     @field_validator("memory")
     @classmethod
     def _is_given(cls, text: str) -> str:
-        if text == "auto":
-            raise ValueError("a cluster must know the memory; write for example '4GB'")
-        return text
+        return _given(text)
 
 
 class Stages(Part):
@@ -118,12 +122,28 @@ class Stages(Part):
         return its
 
 
+class Driver(Part):
+    """The job that leads the workers of a stage, and makes the report. It computes little."""
+
+    cpus: Positive = 1
+    memory: Memory = "4GB"
+    partition: str | None = None
+    """That of the stage where left out."""
+
+    @field_validator("memory")
+    @classmethod
+    def _is_given(cls, text: str) -> str:
+        return _given(text)
+
+
 class SlurmProfile(Part):
     """Run on a SLURM cluster whose nodes share a file system."""
 
     kind: Literal["slurm"]
     account: str | None = None
     qos: str | None = None
+    options: tuple[str, ...] = ()
+    """Further options for sbatch, of every job, such as ``--reservation=school``."""
     setup: tuple[str, ...] = ()
     """Lines of shell that every job runs first: modules, a virtual environment."""
     scratch: str = "/tmp"
@@ -134,8 +154,10 @@ class SlurmProfile(Part):
     """Network interface of the machine where the scheduler runs, where it has another name."""
     dashboard: Annotated[str, AfterValidator(_is_address)] = "127.0.0.1:8787"
     """On the machine where the scheduler runs; loopback by default."""
-    start_timeout: float = Field(default=600, gt=0)
-    """Seconds to wait for the first worker of a stage: the time that its job may queue."""
+    start_timeout: float = Field(default=86_400, gt=0)
+    """Seconds to wait for the first worker of a stage: the time that its job may queue. Workers that cannot
+    start are an error at once."""
+    driver: Driver = Driver()
     stages: Stages = Stages()
     ray: RayProfile = RayProfile()
 

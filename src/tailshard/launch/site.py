@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ClusterError
-from .profile import ClusterProfile, Resources
+from .profile import ClusterProfile, Resources, SlurmProfile
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ def site_of(profile: ClusterProfile) -> Site:
     ClusterError
         The profile is that of a single machine.
     """
+    if isinstance(profile, SlurmProfile):
+        from .slurm import SlurmSite
+
+        return SlurmSite(profile)
     raise ClusterError(
         f"jobs cannot be handed in to a profile of kind '{profile.kind}'; name a cluster's with --cluster, "
         "such as cluster/slurm.yaml, or use 'tailshard run' on this machine"
