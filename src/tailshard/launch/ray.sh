@@ -6,8 +6,7 @@ export RAY_USAGE_STATS_ENABLED=0 RAY_DASHBOARD_STARTUP_TIMEOUT_S=120
 # Of the job, for others may share a node with it. Workers' ports keep away from all the others.
 ray_port=$((6000 + SLURM_JOB_ID % 1000))
 agent_port=$((7000 + SLURM_JOB_ID % 1000))
-client_port=$((8000 + SLURM_JOB_ID % 1000))
-first_worker_port=$((10000 + SLURM_JOB_ID % 100 * 200))
+first_worker_port=$((11000 + SLURM_JOB_ID % 100 * 200))
 others=
 
 start_node() {
@@ -15,7 +14,7 @@ start_node() {
   ip=$("$python" -m tailshard.launch.interfaces "$interface") || exit 1
   where=(--address="$address")
   if [ "$1" = head ]; then
-    where=(--head --port="$ray_port" --include-dashboard=false --ray-client-server-port="$client_port")
+    where=(--head --port="$ray_port" --include-dashboard=false)
   fi
   for try in 1 2 3; do
     folder=$scratch/ts-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}$try
@@ -26,15 +25,22 @@ start_node() {
     TMPDIR=$folder "$python" -m ray.scripts.scripts start "${where[@]}" --node-ip-address="$ip" --block \
       --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory=104857600 --temp-dir="$folder" \
       --dashboard-agent-listen-port="$agent_port" \
-      --min-worker-port="$first_worker_port" --max-worker-port=$((first_worker_port + 199)) &
+      --min-worker-port="$first_worker_port" --max-worker-port=$((first_worker_port + 199)) >"$folder/start" 2>&1 &
     ray=$!
-    trap 'kill "$ray"; wait "$ray"; rm -rf "$folder"; exit 0' TERM
-    wait "$ray"
-    [ -e "$marks/end" ] || tail -n 20 "$folder"/session_latest/logs/{raylet,gcs_server}.{out,err} >&2
+    trap 'kill "$ray"; rm -rf "$folder"; exit 0' TERM
+    while kill -0 "$ray" 2>/dev/null; do
+      if [ -e "$marks/end" ]; then
+        kill "$ray"
+        sleep 2 # its children go with it
+        rm -rf "$folder"
+        exit 0
+      fi
+      sleep 1
+    done
+    tail -n 20 "$folder/start" "$folder"/session_latest/logs/{raylet,gcs_server}.{out,err} 2>/dev/null
     rm -rf "$folder"
-    [ -e "$marks/end" ] && exit 0
-    # A head that was there takes everything with it; another node may come back.
-    [ "$1" = head ] && [ $((SECONDS - began)) -gt 120 ] && exit 1
+    # A head that was there takes everything with it; another node comes back.
+    [ "$1" = head ] && [ -e "$marks/ready" ] && exit 1
     echo "Ray ended on $(hostname) after $((SECONDS - began)) s, try $try" >&2
     sleep 5
   done
@@ -62,7 +68,7 @@ start_ray() {
   all_nodes=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
   other_nodes=("${all_nodes[@]:1}")
   address=$("$python" -m tailshard.launch.interfaces "$interface"):$ray_port || return 1
-  export address python interface marks cpus gpus scratch ray_port agent_port client_port first_worker_port
+  export address python interface marks cpus gpus scratch ray_port agent_port first_worker_port
   say "Ray on ${all_nodes[*]}"
   on_nodes 1 "${all_nodes[0]}" head
   head=$!
@@ -72,17 +78,15 @@ start_ray() {
     others=$!
     wait_for_nodes ${#all_nodes[@]} || return 1
   fi
+  touch "$marks/ready"
   export TAILSHARD_RAY_ADDRESS=$address
 }
 
 stop_ray() {
   touch "$marks/end"
-  local each
-  for each in $others $head; do
-    kill "$each" 2>/dev/null
-  done
   for _ in {1..20}; do
     kill -0 $others $head 2>/dev/null || return 0
     sleep 1
   done
+  kill $others $head 2>/dev/null
 }

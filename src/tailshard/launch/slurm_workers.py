@@ -18,6 +18,7 @@ from .slurm import WORKERS, call, common_options, gpus_of, mebibytes, states_of_
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
+    from distributed.security import Security
 
 _LOOK_SECONDS = 15
 """Between two looks at the jobs of the workers: SLURM is asked once each time."""
@@ -74,9 +75,8 @@ def slurm_workers(
                 job_name=f"{WORKERS}{leader}",
                 log_directory=str(logs),
                 interface=profile.interface,
-                security=True,
+                security=_security(Path(keys)),
                 protocol="tls://",
-                shared_temp_directory=keys,
                 scheduler_options={
                     "host": address_of(interface or profile.interface),
                     "dashboard_address": dashboard,
@@ -91,6 +91,28 @@ def slurm_workers(
                 yield client
     finally:
         rmtree(keys, ignore_errors=True)
+
+
+def _security(folder: Path) -> "Security":
+    """Make keys that only this cluster has, in files that only this user can read."""
+    from distributed.security import Security
+
+    made = Security.temporary().get_tls_config_for_role("scheduler")
+    paths = {}
+    for name in ("ca_file", "cert", "key"):
+        paths[name] = folder / f"{name}.pem"
+        paths[name].touch(mode=0o600)
+        paths[name].write_text(made[name], encoding="utf-8")
+    role = {"cert": str(paths["cert"]), "key": str(paths["key"])}
+    return Security(
+        require_encryption=True,
+        tls_ca_file=str(paths["ca_file"]),
+        **{
+            f"tls_{who}_{what}": path
+            for who in ("scheduler", "worker", "client")
+            for what, path in role.items()
+        },
+    )
 
 
 def _of_a_worker(profile: SlurmProfile, resources: Resources, settings: dict[str, Any]) -> dict[str, Any]:

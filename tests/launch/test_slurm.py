@@ -1,0 +1,204 @@
+"""Whole searches on a real SLURM of two nodes, which are killed in the middle."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.servers.slurm import Slurm, slurm, why_not
+
+from tailshard.pipeline_files import shipped
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    *("store.slot=256", "store.chunk=128"),
+    *("training.epochs=6", "training.workers=2", "training.batch_size=256", "limits=null"),
+)
+
+PROFILE = """
+kind: slurm
+interface: eth0
+scheduler_interface: br0
+driver: {memory: 1500MB}
+stages:
+  ingest: &few {workers: 2, cpus: 1, memory: 1500MB, walltime: "00:10:00", partition: main}
+  train: {workers: 2, cpus: 1, memory: 4GB, walltime: "00:10:00", partition: main}
+  score: *few
+  histogram: *few
+  report: *few
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(shared: Path) -> Iterator[Slurm]:
+    if reason := why_not(shared):
+        pytest.skip(reason)
+    with slurm(shared) as started:
+        yield started
+
+
+@pytest.fixture
+def place(cluster: Slurm, toys: Path) -> Iterator[Path]:
+    """Folder that all nodes see, with toys and a profile."""
+    folder = cluster.base.parent / "shared"
+    shutil.copytree(toys, folder / "toys")
+    (folder / "slurm.yaml").write_text(PROFILE)
+    yield folder
+    # The next test must not meet jobs of this one.
+    cluster.run("scancel", "--user=root", check=False)
+    cluster.wait("all jobs end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 60)
+    shutil.rmtree(folder)
+
+
+def search(place: Path, profile: str = "slurm.yaml") -> list[str]:
+    """Arguments of every verb."""
+    arguments = [str(shipped("demo")), "--workdir", str(place / "work"), "--data-root", str(place / "toys")]
+    arguments += [f"--set={override}" for override in SMALL]
+    return [*arguments, "--cluster", str(place / profile)] if profile else arguments
+
+
+def logs(place: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((place / "work" / "logs").glob("*.log")))
+
+
+WORKERS = """
+import json, sys, time
+from pathlib import Path
+from tailshard.launch import dask_client, load_profile
+from tailshard.launch.slurm import call
+
+def settings(dask_worker):
+    server = next(iter(dask_worker.http_server._sockets.values()))
+    return [*map(str, dask_worker.periodic_callbacks), server.getsockname()[0]]
+
+def names_in(client):
+    return {worker["name"] for worker in client.scheduler_info()["workers"].values()}
+
+if __name__ == "__main__":
+    with dask_client(load_profile(Path(sys.argv[1])), "ingest", Path(sys.argv[2])) as client:
+        client.wait_for_workers(2, timeout=60)
+        found = client.run(settings)
+        names = names_in(client)
+        jobs = call("squeue", "--noheader", "--format=%i").split()
+        call("scancel", jobs[0])
+        until = time.monotonic() + 90
+        while (len(after := names_in(client)) < 2 or after == names) and time.monotonic() < until:
+            time.sleep(1)
+        keys = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*/*.pem")]
+        folders = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*")]
+        result = {"found": found, "names": sorted(names), "after": sorted(after), "keys": keys, "folders": folders}
+        print(json.dumps({**result, "scheduler": client.scheduler.address}))
+"""
+
+
+def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -> None:
+    script = place / "workers.py"
+    script.write_text(WORKERS)
+    work = place / "work"
+    done = cluster.run(sys.executable, str(script), str(place / "slurm.yaml"), str(work))
+    result = json.loads(done.stdout)
+    assert result["scheduler"].startswith("tls://10.99.0.1:")  # of the login node
+    assert all(address.startswith("tls://10.99.0.1") for address in result["found"])
+    assert result["folders"] == ["700"]
+    assert set(result["keys"]) == {"600"}
+    for *callbacks, host in result["found"].values():
+        assert host == "127.0.0.1"
+        if sys.version_info < (3, 12):
+            assert "profile" not in callbacks
+    assert len(result["names"]) == len(result["after"]) == 2
+    assert result["names"] != result["after"]
+    assert not list(work.glob("jobs/dask-*"))
+    cluster.wait("workers end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 30)
+
+
+def test_workers_that_end_at_once_are_an_error_with_their_last_words(cluster: Slurm, place: Path) -> None:
+    (place / "wrong.yaml").write_text(PROFILE + "setup: ['echo no such module >&2', exit 3]\n")
+    done = cluster.run(sys.executable, "-m", "tailshard", "ingest", *search(place, "wrong.yaml"), check=False)
+    assert done.returncode == 1
+    assert "end before any worker has come" in done.stderr
+    assert "no such module" in done.stderr
+    (place / "wrong.yaml").write_text(PROFILE.replace("partition: main", "partition: moon"))
+    done = cluster.run(sys.executable, "-m", "tailshard", "ingest", *search(place, "wrong.yaml"), check=False)
+    assert "SLURM refused" in done.stderr
+    assert "invalid partition" in done.stderr
+
+
+def test_a_job_out_of_time_goes_on_unless_nothing_advances(cluster: Slurm, place: Path) -> None:
+    options = search(place)
+    first, *_ = cluster.tailshard("launch", *options)["submitted"]
+    cluster.wait("the job begins", lambda: "ingest" in logs(place), 60)
+    cluster.run("scancel", "--batch", "--signal=USR1", first["id"])
+    cluster.wait("it fails", lambda: cluster.states()[first["id"]] == "FAILED", 60)
+    assert "nothing was finished in the whole walltime (0:10:00)" in logs(place)
+    cluster.wait(
+        "the others are cancelled", lambda: len(cluster.tailshard("status", *options)["jobs"]) == 3, 5
+    )
+    assert {job["state"] for job in cluster.tailshard("status", *options)["jobs"]} == {"FAILED", "CANCELLED"}
+
+    launched = cluster.tailshard("launch", *options)["submitted"]
+    assert [job["stages"] for job in launched] == [["ingest"], ["train"], ["score", "histogram", "report"]]
+    job = launched[0]["id"]
+    pending = place / "work" / "store" / "pending.json"
+    cluster.wait("slots are whole", pending.exists, 90)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    cluster.wait("it is requeued", lambda: cluster.restarts(job) == 1, 60)
+    assert "going on in the next run" in logs(place)
+    again = cluster.tailshard("launch", *options)
+    assert again["submitted"] == []
+    assert [each["id"] for each in again["live"]] == [each["id"] for each in launched]
+    other = cluster.run(
+        *(sys.executable, "-m", "tailshard", "launch", *options, "--set=training.epochs=3"), check=False
+    )
+    assert "do the pipeline as it was before it changed" in other.stderr
+
+    cancelled = cluster.tailshard("cancel", *search(place, ""))["cancelled"]
+    assert [each["id"] for each in cancelled] == [each["id"] for each in launched]
+    cluster.wait("nothing is left", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 60)
+    assert cluster.tailshard("cancel", *options)["cancelled"] == []
+
+
+def test_a_search_survives_nodes_that_are_killed_and_ends_as_on_one_machine(
+    cluster: Slurm, place: Path
+) -> None:
+    options, work = search(place), place / "work"
+    launched = cluster.tailshard("launch", *options)["submitted"]
+    ingest, train, last = (job["id"] for job in launched)
+
+    cluster.wait("slots are whole", (work / "store" / "pending.json").exists, 120)
+    leader = cluster.nodes_of(ingest)
+    cluster.crash(leader)
+    cluster.wait("SLURM requeues ingest", lambda: cluster.restarts(ingest) == 1, 60)
+    cluster.restore(leader)
+    cluster.wait("ingest ends", lambda: cluster.states()[ingest] == "COMPLETED", 180)
+
+    states = work / "model" / "ray"
+    cluster.wait("an epoch is saved", lambda: list(states.glob("*/checkpoint_*/state.pt")), 240)
+    assert cluster.nodes_of(train) == "n[1-2]"
+    cluster.crash("n2")
+    cluster.wait("SLURM requeues training", lambda: cluster.restarts(train) == 1, 60)
+    cluster.restore("n2")
+    cluster.wait("training ends", lambda: cluster.states()[train] == "COMPLETED", 300)
+    assert "Training goes on after epoch" in logs(place)
+
+    cluster.wait("all ends", lambda: cluster.states()[last] in ("COMPLETED", "FAILED"), 180)
+    status = cluster.tailshard("status", *options)
+    assert {stage["state"] for stage in status["stages"]} == {"current"}, logs(place)
+    assert {job["id"]: job["state"] for job in status["jobs"]} == dict.fromkeys(
+        (ingest, train, last), "COMPLETED"
+    )
+    assert cluster.tailshard("launch", *options)["submitted"] == []
+    assert not list((work / "jobs").glob("*/run-*")), "secrets of a job were left"
+
+    # On the cluster, each of two ranks has one CPU.
+    alone = search(place, "")
+    alone[alone.index("--workdir") + 1] = str(place / "alone")
+    environment = cluster.environment
+    for verb in ("ingest", "train", "score", "histogram"):
+        command = ["taskset", "--cpu-list", "0,1", sys.executable, "-m", "tailshard", verb, *alone]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    for name in ("store/catalog.json", "results/histograms.json"):
+        assert (work / name).read_bytes() == (place / "alone" / name).read_bytes(), name
