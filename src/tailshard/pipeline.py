@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
-from .launch import ClusterProfile, LocalProfile, RayProfile, dask_client, ray_profile
+from .launch import ClusterProfile, LocalProfile, RayProfile, SlurmProfile, dask_client, in_job, ray_profile
 from .ledger import Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
@@ -84,6 +84,11 @@ class Search:
             Not here: this is a login node. Whatever trains asks before it reads anything.
         """
         return ray_profile(self.profile)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for the work directory: a file server forgets the lock of a lost node late."""
+        return 180 if isinstance(self.profile, SlurmProfile) and in_job() else 0
 
     # -- what is stale ---------------------------------------------------------------------------
 
@@ -170,13 +175,13 @@ class Search:
         """
         if stage == "train":
             self.ray()
-        with locked(self.workdir):
+        with locked(self.workdir, self._patience):
             return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         self.ray()
-        with locked(self.workdir):
+        with locked(self.workdir, self._patience):
             files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read
@@ -262,6 +267,8 @@ class Search:
         if self._client is not None:
             yield self._client
             return
+        if not isinstance(self.profile, LocalProfile):
+            self.progress(f"Waiting for workers of {stage}", 0, 0)
         with dask_client(self.profile, stage, self.workdir) as client:
             self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
             self._client = client

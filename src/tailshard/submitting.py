@@ -4,7 +4,8 @@
 
     {"version": 1, "jobs": [
       {"id": "17", "kind": "slurm", "name": "tailshard-demo-ingest", "stages": ["ingest"],
-       "submitted": "2026-01-01T12:00:00+00:00", "folder": "jobs/20260101-120000", "content": "9f..."}]}
+       "submitted": "2026-01-01T12:00:00+00:00", "folder": "jobs/20260101-120000-000000",
+       "content": "9f..."}]}
 
 ``folder`` holds the pipeline and the profile as they were, ``content`` is a hash of the pipeline.
 """
@@ -73,17 +74,14 @@ def launch(search: Search, dry_run: bool = False) -> Json:
 
 def _launched(search: Search, dry_run: bool) -> Json:
     site, order = site_of(search.profile), order_of(search)
-    known = read_jobs(search.workdir)
+    known = with_states(search, read_jobs(search.workdir))
     states = search.states(keep_model=False)
     stale = [state.stage for state in states if not state.current]
-    live = [job for job, state in with_states(search, known) if state.live]
+    live = [job for job, state in known if state.live]
     content = pipeline_hash(search.pipeline)
     _refuse_others(live, content)
-    covered = _covered(stale, live)
-    missing = stale[len(covered) :]
-    # Whatever waits behind a stage that no job does waits in vain.
-    vain = [job for job in live if set(job.stages) & set(missing)]
-    after = [covered[-1].id] if covered else []
+    covering, missing, vain = divide(stale, live)
+    after = [covering[-1].id] if covering else []
     jobs = site.jobs(missing)
     submitted: list[Json] = []
     if dry_run:
@@ -96,11 +94,12 @@ def _launched(search: Search, dry_run: bool) -> Json:
             site.cancel([job.id for job in vain])
         if jobs:
             write_order(order)
+        kept = [job for job, _ in worth_knowing(known)]
         for job in jobs:
             its = _submitted(site.submit(job, order, after), search, job, order, content)
             # At once: a job that nobody knows of could not be cancelled.
-            known.append(its)
-            write_jobs(search.workdir, known)
+            kept.append(its)
+            write_jobs(search.workdir, kept)
             submitted.append(asdict(its))
             after = [its.id]
     return {
@@ -125,15 +124,25 @@ def _submitted(its: str, search: Search, job: Job, order: Order, content: str) -
     )
 
 
-def _covered(stale: Sequence[str], live: Sequence[Submitted]) -> list[Submitted]:
-    """Give for the first of the stale stages, as far as live jobs do them, the job of each."""
-    covered: list[Submitted] = []
+def divide(
+    stale: Sequence[str], live: Sequence[Submitted]
+) -> tuple[list[Submitted], list[str], list[Submitted]]:
+    """Divide stale stages, in their order, into those that live jobs do and those that must be handed in.
+
+    Returns
+    -------
+    covering, missing, vain
+        The job of each of the first stages; the stages after them, which no job does or whose job waits
+        behind such a stage; these jobs, which wait in vain.
+    """
+    covering: list[Submitted] = []
     for stage in stale:
         its = next((job for job in reversed(live) if stage in job.stages), None)
         if its is None:
             break
-        covered.append(its)
-    return covered
+        covering.append(its)
+    missing = list(stale[len(covering) :])
+    return covering, missing, [job for job in live if set(job.stages) & set(missing)]
 
 
 def _refuse_others(live: Sequence[Submitted], content: str) -> None:
@@ -170,12 +179,16 @@ def jobs_of(search: Search) -> list[Json]:
     except ClusterError as error:
         unknown = JobState("unknown", live=False, detail=str(error))
         states = [(job, unknown) for job in jobs]
-    latest = {stage: job.id for job in jobs for stage in job.stages}
     return [
         {**asdict(job), "state": state.word, "live": state.live, "detail": state.detail}
-        for job, state in states
-        if state.live or job.id in latest.values()
+        for job, state in worth_knowing(states)
     ]
+
+
+def worth_knowing(jobs: Sequence[tuple[Submitted, JobState]]) -> list[tuple[Submitted, JobState]]:
+    """Keep jobs that live, and the last one of each stage."""
+    latest = {stage: job.id for job, _ in jobs for stage in job.stages}
+    return [(job, state) for job, state in jobs if state.live or job.id in latest.values()]
 
 
 def cancel(search: Search) -> Json:
@@ -219,7 +232,7 @@ def _profile_of(search: Search, folder: str) -> ClusterProfile:
 
 def order_of(search: Search) -> Order:
     """Make an order of a search as it is now."""
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     return Order(
         search=search.pipeline.name,
         workdir=search.workdir,

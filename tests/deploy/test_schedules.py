@@ -93,9 +93,12 @@ def test_slurm_is_told_one_at_a_time_with_an_end() -> None:
     assert len(line.split(None, 5)[:5]) == 5
 
 
-@pytest.mark.parametrize(("restarts", "handed_in"), [("0", 1), ("1", 0)])
+@pytest.mark.parametrize(
+    ("restarts", "handed_in", "cluster", "workers"),
+    [("0", 1, "", "--workers 4"), ("1", 0, "site.yaml", "--cluster site.yaml")],
+)
 def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
-    tmp_path: Path, restarts: str, handed_in: int
+    tmp_path: Path, restarts: str, handed_in: int, cluster: str, workers: str
 ) -> None:
     for name, body in (("sbatch", 'echo "$@" >>handed-in'), ("tailshard", 'echo "$@" >asked; exit 3')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -106,6 +109,7 @@ def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
         "TAILSHARD": str(tmp_path / "tailshard"),
         "TAILSHARD_SCRIPT": "/opt/update.sbatch",
         "TAILSHARD_DATA_ROOT": "/data with spaces",
+        "TAILSHARD_CLUSTER": cluster,
     }
     script = DEPLOY / "slurm" / "update.sbatch"
     ended = subprocess.run(["bash", script], cwd=tmp_path, env=environment, check=False)
@@ -114,7 +118,7 @@ def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
     assert lines == ["--begin=now+15minutes --export=ALL /opt/update.sbatch"] * handed_in
     assert (tmp_path / "handed-in").exists() is bool(handed_in)
     asked = (tmp_path / "asked").read_text()
-    assert asked == "update search.yaml --workdir work --workers 4 --data-root /data with spaces\n"
+    assert asked == f"update search.yaml --workdir work {workers} --data-root /data with spaces\n"
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

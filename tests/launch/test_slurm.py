@@ -1,4 +1,4 @@
-"""Whole searches on a real SLURM of two nodes, which are killed in the middle."""
+"""Jobs of SLURM: their scripts, and whole searches on a real SLURM whose nodes are killed in the middle."""
 
 import json
 import shutil
@@ -10,13 +10,108 @@ from pathlib import Path
 import pytest
 from tests.servers.slurm import Slurm, slurm, why_not
 
+from tailshard.errors import ClusterError
+from tailshard.launch import SlurmProfile, load_profile
+from tailshard.launch.site import Order
+from tailshard.launch.slurm import SlurmSite, call, states_of_user
 from tailshard.pipeline_files import shipped
+from tailshard.stages import STAGES
 
-pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[2]
+
+
+def small_order(folder: Path) -> Order:
+    return Order(
+        "demo", folder / "work", folder / "work" / "jobs" / "1", "name: demo", "kind: slurm", strict=True
+    )
+
+
+def options_in(script: str) -> list[str]:
+    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+
+
+def test_neighbours_with_the_same_resources_share_a_job() -> None:
+    profile = load_profile(REPOSITORY / "cluster" / "slurm.yaml")
+    assert isinstance(profile, SlurmProfile)
+    jobs = SlurmSite(profile).jobs(STAGES)
+    assert [job.stages for job in jobs] == [("ingest",), ("train",), ("score", "histogram", "report")]
+    # Training is alone also where it gets what its neighbours get.
+    assert [job.stages for job in SlurmSite(SlurmProfile(kind="slurm")).jobs(STAGES)] == [
+        ("ingest",),
+        ("train",),
+        ("score", "histogram", "report"),
+    ]
+    assert SlurmSite(profile).jobs([]) == []
+
+
+def test_the_driver_of_dask_workers_is_small_and_training_gets_what_it_asks_for(tmp_path: Path) -> None:
+    profile = SlurmProfile.model_validate(
+        {
+            "kind": "slurm",
+            "account": "atlas",
+            "options": ["--reservation=school"],
+            "setup": ["module load cuda"],
+            "driver": {"memory": "2GiB", "partition": "small"},
+            "stages": {
+                "ingest": {"workers": 8, "cpus": 16, "memory": "64GB", "partition": "cpu"},
+                "train": {
+                    "workers": 2,
+                    "cpus": 7,
+                    "gpus": 4,
+                    "memory": "1GB",
+                    "partition": "gpu",
+                    "walltime": 90,
+                    "options": ["--exclusive"],
+                },
+            },
+        }
+    )
+    site, order = SlurmSite(profile), small_order(tmp_path)
+    ingest, train, _ = site.jobs(STAGES)
+    driver, training = site.text(ingest, order, []), site.text(train, order, ["17"])
+    assert {
+        *("--job-name=tailshard-demo-ingest", "--requeue", "--open-mode=append", "--signal=B:USR1@90"),
+        *("--time=240", "--partition=small", "--nodes=1", "--cpus-per-task=1", "--mem=2048M"),
+        *("--account=atlas", "--reservation=school"),
+    } < set(options_in(driver))
+    assert not any("dependency" in option for option in options_in(driver))
+    assert {
+        *("--dependency=afterok:17", "--kill-on-invalid-dep=yes", "--partition=gpu", "--nodes=2"),
+        *("--ntasks-per-node=1", "--cpus-per-task=7", "--gres=gpu:4", "--mem=954M", "--exclusive"),
+        *("--time=2", "--signal=B:USR1@22", "--account=atlas"),
+    } < set(options_in(training))
+    assert 'ingest "${search[@]}" --strict' in driver
+    assert "start_ray" not in driver
+    assert training.index("module load cuda") < training.index("start_ray || exit")
+    assert "ray stop" not in training.replace("Never 'ray stop'", "")
+    for script in (driver, training):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="no program 'squeue' on this machine"):
+        states_of_user()
+
+
+def test_what_slurm_says_is_handed_on() -> None:
+    with pytest.raises(ClusterError, match=r"SLURM refused 'ls /nowhere/at-all': .*No such file"):
+        call("ls", "/nowhere/at-all")
+
+
+def test_a_job_does_not_hand_on_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    printed = call("printenv").splitlines()
+    assert "SLURM_CONF=/etc/slurm.conf" in printed
+    assert not any(line.startswith("SLURM_CPUS") for line in printed)
+
+
+# -- on a real cluster -----------------------------------------------------------------------------
 
 SMALL = (
     *("store.slot=256", "store.chunk=128"),
-    *("training.epochs=6", "training.workers=2", "training.batch_size=256", "limits=null"),
+    *("training.epochs=12", "training.workers=2", "training.batch_size=256", "limits=null"),
 )
 
 PROFILE = """
@@ -90,11 +185,13 @@ if __name__ == "__main__":
             time.sleep(1)
         keys = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*/*.pem")]
         folders = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*")]
-        result = {"found": found, "names": sorted(names), "after": sorted(after), "keys": keys, "folders": folders}
-        print(json.dumps({**result, "scheduler": client.scheduler.address}))
+        result = {"found": found, "names": sorted(names), "after": sorted(after)}
+        result |= {"keys": keys, "folders": folders, "scheduler": client.scheduler.address}
+        print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -> None:
     script = place / "workers.py"
     script.write_text(WORKERS)
@@ -115,6 +212,7 @@ def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -
     cluster.wait("workers end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 30)
 
 
+@pytest.mark.slow
 def test_workers_that_end_at_once_are_an_error_with_their_last_words(cluster: Slurm, place: Path) -> None:
     (place / "wrong.yaml").write_text(PROFILE + "setup: ['echo no such module >&2', exit 3]\n")
     done = cluster.run(sys.executable, "-m", "tailshard", "ingest", *search(place, "wrong.yaml"), check=False)
@@ -127,6 +225,7 @@ def test_workers_that_end_at_once_are_an_error_with_their_last_words(cluster: Sl
     assert "invalid partition" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_job_out_of_time_goes_on_unless_nothing_advances(cluster: Slurm, place: Path) -> None:
     options = search(place)
     first, *_ = cluster.tailshard("launch", *options)["submitted"]
@@ -161,6 +260,7 @@ def test_a_job_out_of_time_goes_on_unless_nothing_advances(cluster: Slurm, place
     assert cluster.tailshard("cancel", *options)["cancelled"] == []
 
 
+@pytest.mark.slow
 def test_a_search_survives_nodes_that_are_killed_and_ends_as_on_one_machine(
     cluster: Slurm, place: Path
 ) -> None:

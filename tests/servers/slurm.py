@@ -91,10 +91,11 @@ class Slurm:
 
     def restore(self, node: str) -> None:
         """Start a node again."""
-        started = subprocess.Popen(
-            ["setsid", str(self.base / "run" / "node"), node, str(self.base)], env=self.environment
+        command = f"setsid {self.base}/run/node {node} {self.base} >/dev/null 2>&1 & echo $!"
+        started = subprocess.run(
+            ["bash", "-c", command], env=self.environment, check=True, capture_output=True, text=True
         )
-        (self.base / "run" / f"node-{node}.pid").write_text(str(started.pid))
+        (self.base / "run" / f"node-{node}.pid").write_text(started.stdout)
 
     def wait(self, what: str, until: Callable[[], object], seconds: float) -> None:
         """Wait until something is true."""

@@ -16,6 +16,7 @@ from .profile import (
     load_profile,
 )
 from .ray import ray_profile
+from .slurm import in_job
 
 __all__ = [
     "WORKER_SETTINGS",
@@ -28,6 +29,7 @@ __all__ = [
     "Resources",
     "SlurmProfile",
     "dask_client",
+    "in_job",
     "load_profile",
     "ray_profile",
 ]

@@ -11,6 +11,7 @@ import sys
 
 from ..errors import ClusterError
 from .profile import ClusterProfile, RayProfile, SlurmProfile
+from .slurm import in_job
 
 ADDRESS = "TAILSHARD_RAY_ADDRESS"
 """Environment variable with the address of the Ray cluster that a job has started for itself."""
@@ -25,7 +26,7 @@ def ray_profile(profile: ClusterProfile) -> RayProfile:
         The profile is a cluster's, and this is not one of its jobs: training would run on a login node.
     """
     address = os.environ.get(ADDRESS, profile.ray.address)
-    if address is None and isinstance(profile, SlurmProfile) and "SLURM_JOB_ID" not in os.environ:
+    if address is None and isinstance(profile, SlurmProfile) and not in_job():
         raise ClusterError(
             "the network is trained in a job of SLURM, and this is not in one; use 'tailshard launch', which "
             "submits whatever is stale, or name a Ray cluster that runs already as ray.address of the profile"

@@ -138,6 +138,11 @@ class SlurmSite:
             call("scancel", "--quiet", f"--user={os.getuid()}", f"--name={WORKERS}{each}")
 
 
+def in_job() -> bool:
+    """Tell whether this process runs in a job, and not on a login node."""
+    return "SLURM_JOB_ID" in os.environ
+
+
 def states_of_user() -> dict[str, JobState]:
     """Ask SLURM for all jobs of this user, by identifier."""
     found = {}

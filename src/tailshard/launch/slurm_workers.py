@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ClusterError
 from .interfaces import address_of
 from .profile import Resources, SlurmProfile
-from .slurm import WORKERS, call, common_options, gpus_of, mebibytes, states_of_user
+from .slurm import WORKERS, call, common_options, gpus_of, in_job, mebibytes, states_of_user
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
@@ -66,7 +66,7 @@ def slurm_workers(
     (workdir / "jobs").mkdir(exist_ok=True)
     leader = os.environ.get("SLURM_JOB_ID", f"{os.uname().nodename}-{os.getpid()}")
     # The scheduler runs on a node where this is a job.
-    interface = profile.interface if "SLURM_JOB_ID" in os.environ else profile.scheduler_interface
+    interface = profile.interface if in_job() else profile.scheduler_interface
     keys = tempfile.mkdtemp(prefix="dask-", dir=workdir / "jobs")
     try:
         with (

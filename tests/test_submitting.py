@@ -1,0 +1,124 @@
+"""What is handed in to a cluster, and what is not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tailshard import verbs
+from tailshard.errors import ClusterError, WorkdirError
+from tailshard.launch import SlurmProfile, load_profile
+from tailshard.pipeline import Search
+from tailshard.pipeline_files import load, shipped
+from tailshard.stages import STAGES
+from tailshard.submitting import (
+    Submitted,
+    divide,
+    order_of,
+    pipeline_hash,
+    read_jobs,
+    write_jobs,
+    write_order,
+)
+
+
+def job(identifier: str, *stages: str) -> Submitted:
+    return Submitted(identifier, "slurm", f"job-{identifier}", stages, "2026-01-01", "jobs/1", "abc")
+
+
+def test_stages_of_live_jobs_are_not_handed_in_again() -> None:
+    ingest, train, rest = job("1", "ingest"), job("2", "train"), job("3", "score", "histogram", "report")
+    assert divide(STAGES, [ingest, train, rest]) == ([ingest, train, rest, rest, rest], [], [])
+    assert divide(STAGES, []) == ([], list(STAGES), [])
+    assert divide([], [rest]) == ([], [], [])
+    # It has scored, and is at its histograms.
+    assert divide(["histogram", "report"], [rest]) == ([rest, rest], [], [])
+    assert divide(STAGES, [ingest, train]) == ([ingest, train], ["score", "histogram", "report"], [])
+
+
+def test_a_job_behind_a_stage_that_nobody_does_waits_in_vain() -> None:
+    ingest, rest = job("1", "ingest"), job("3", "score", "histogram", "report")
+    assert divide(STAGES, [ingest, rest]) == ([ingest], ["train", "score", "histogram", "report"], [rest])
+
+
+def test_the_last_of_the_jobs_of_a_stage_counts() -> None:
+    assert divide(["report"], [job("1", "report"), job("2", "report")])[0] == [job("2", "report")]
+
+
+def test_an_order_does_not_change_with_its_files(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toys.parent)
+    pipeline = load(shipped("demo"), ["training.epochs=3"], toys.name)
+    profile = SlurmProfile.model_validate({"kind": "slurm", "stages": {"train": {"walltime": "01:30:00"}}})
+    search = Search(pipeline, tmp_path, profile)
+    order = order_of(search)
+    write_order(order)
+    monkeypatch.chdir("/")
+    copied = load(order.pipeline_file)
+    assert copied == pipeline.model_copy(update={"data_root": str(toys)})
+    assert pipeline_hash(copied) == pipeline_hash(load(shipped("demo"), ["training.epochs=3"], str(toys)))
+    assert load_profile(order.profile_file) == profile
+    assert order.logs.is_dir()
+
+
+@pytest.mark.parametrize("name", ["open-data", "open-data-4lep", "benchmark-2lep", "thesis-3lep"])
+def test_every_pipeline_survives_being_copied(name: str, tmp_path: Path) -> None:
+    pipeline = load(shipped(name), (), "/data")
+    path = tmp_path / "copy.yaml"
+    path.write_text(yaml.safe_dump(pipeline.model_dump(mode="json")))
+    assert load(path) == pipeline
+
+
+def test_the_list_of_jobs_is_kept(tmp_path: Path) -> None:
+    assert read_jobs(tmp_path) == []
+    write_jobs(tmp_path, [job("1", "ingest"), job("2", "train")])
+    assert read_jobs(tmp_path) == [job("1", "ingest"), job("2", "train")]
+    (tmp_path / "jobs.json").write_text(json.dumps({"version": 9, "jobs": []}))
+    with pytest.raises(WorkdirError, match="version 9"):
+        read_jobs(tmp_path)
+
+
+def test_one_machine_takes_no_jobs(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"cluster/slurm\.yaml"):
+        verbs.launch(shipped("demo"), workdir=tmp_path)
+    assert verbs.status(shipped("demo"), workdir=tmp_path)["jobs"] == []
+    assert verbs.cancel(shipped("demo"), workdir=tmp_path)["cancelled"] == []
+
+
+@pytest.fixture
+def slurm_profile(tmp_path: Path) -> Path:
+    path = tmp_path / "slurm.yaml"
+    path.write_text("kind: slurm\nstages: {train: {workers: 2, gpus: 4}}")
+    return path
+
+
+def test_a_dry_run_and_a_plan_touch_nothing(toys: Path, tmp_path: Path, slurm_profile: Path) -> None:
+    options = {"workdir": tmp_path / "work", "data_root": str(toys), "cluster": slurm_profile}
+    jobs = verbs.launch(shipped("demo"), dry_run=True, strict=True, **options)["submitted"]
+    assert [each["name"] for each in jobs] == [
+        "tailshard-demo-ingest",
+        "tailshard-demo-train",
+        "tailshard-demo-score-histogram-report",
+    ]
+    assert [each["after"] for each in jobs] == [[], ["<tailshard-demo-ingest>"], ["<tailshard-demo-train>"]]
+    assert 'ingest "${search[@]}" --strict' in jobs[0]["text"]
+    planned = verbs.plan(shipped("demo"), **options)["jobs"]
+    assert [(each["name"], each["workers"]) for each in planned] == [
+        (jobs[0]["name"], 1),
+        (jobs[1]["name"], 2),
+        (jobs[2]["name"], 1),
+    ]
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "run", "tune", "update", "stress"])
+def test_what_trains_is_refused_on_a_login_node_before_anything_is_read(
+    verb: str, tmp_path: Path, slurm_profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    work = tmp_path / "work"
+    with pytest.raises(ClusterError, match="tailshard launch"):
+        getattr(verbs, verb)(shipped("demo"), workdir=work, data_root="/nowhere", cluster=slurm_profile)
+    assert not work.exists()
