@@ -170,24 +170,35 @@ def settings(dask_worker):
     server = next(iter(dask_worker.http_server._sockets.values()))
     return [*map(str, dask_worker.periodic_callbacks), server.getsockname()[0]]
 
-def names_in(client):
-    return {worker["name"] for worker in client.scheduler_info()["workers"].values()}
+def addresses(client):
+    return set(client.scheduler_info()["workers"])
 
 if __name__ == "__main__":
     with dask_client(load_profile(Path(sys.argv[1])), "ingest", Path(sys.argv[2])) as client:
         client.wait_for_workers(2, timeout=60)
         found = client.run(settings)
-        names = names_in(client)
+        before = addresses(client)
         jobs = call("squeue", "--noheader", "--format=%i").split()
         call("scancel", jobs[0])
         until = time.monotonic() + 90
-        while (len(after := names_in(client)) < 2 or after == names) and time.monotonic() < until:
+        while (len(after := addresses(client)) < 2 or after == before) and time.monotonic() < until:
             time.sleep(1)
         keys = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*/*.pem")]
         folders = [oct(path.stat().st_mode)[-3:] for path in Path(sys.argv[2]).glob("jobs/dask-*")]
-        result = {"found": found, "names": sorted(names), "after": sorted(after)}
+        result = {"found": found, "before": sorted(before), "after": sorted(after)}
         result |= {"keys": keys, "folders": folders, "scheduler": client.scheduler.address}
         print(json.dumps(result))
+"""
+
+
+ALONE = """
+import sys
+from tailshard import verbs
+
+if __name__ == "__main__":
+    pipeline, workdir, data_root, *overrides = sys.argv[1:]
+    for verb in (verbs.ingest, verbs.train, verbs.score, verbs.histogram):
+        verb(pipeline, workdir=workdir, data_root=data_root, overrides=overrides)
 """
 
 
@@ -206,8 +217,8 @@ def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -
         assert host == "127.0.0.1"
         if sys.version_info < (3, 12):
             assert "profile" not in callbacks
-    assert len(result["names"]) == len(result["after"]) == 2
-    assert result["names"] != result["after"]
+    assert len(result["before"]) == len(result["after"]) == 2
+    assert result["before"] != result["after"]
     assert not list(work.glob("jobs/dask-*"))
     cluster.wait("workers end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 30)
 
@@ -294,11 +305,10 @@ def test_a_search_survives_nodes_that_are_killed_and_ends_as_on_one_machine(
     assert not list((work / "jobs").glob("*/run-*")), "secrets of a job were left"
 
     # On the cluster, each of two ranks has one CPU.
-    alone = search(place, "")
-    alone[alone.index("--workdir") + 1] = str(place / "alone")
-    environment = cluster.environment
-    for verb in ("ingest", "train", "score", "histogram"):
-        command = ["taskset", "--cpu-list", "0,1", sys.executable, "-m", "tailshard", verb, *alone]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+    alone = place / "alone"
+    (place / "alone.py").write_text(ALONE)
+    command = ["taskset", "--cpu-list", "0,1", sys.executable, str(place / "alone.py"), str(shipped("demo"))]
+    command += [str(alone), str(place / "toys"), *SMALL]
+    subprocess.run(command, env=cluster.environment, check=True, capture_output=True)
     for name in ("store/catalog.json", "results/histograms.json"):
-        assert (work / name).read_bytes() == (place / "alone" / name).read_bytes(), name
+        assert (work / name).read_bytes() == (alone / name).read_bytes(), name
