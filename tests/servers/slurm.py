@@ -24,6 +24,8 @@ def why_not(shared: Path) -> str | None:
         return f"programs of SLURM are not installed: {', '.join(missing)} (tests/debian-packages.txt)"
     if os.geteuid() != 0:
         return "only root can make nodes of SLURM (network namespaces)"
+    if REPOSITORY.is_relative_to("/tmp"):
+        return f"{REPOSITORY} lies below /tmp, of which every node has its own"
     if (
         "lab-login"
         in subprocess.run(["ip", "netns", "list"], check=False, capture_output=True, text=True).stdout
