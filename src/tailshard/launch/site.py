@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ClusterError
-from .profile import ClusterProfile, Resources, SlurmProfile
+from .profile import ClusterProfile, KubernetesProfile, Resources, SlurmProfile
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,10 @@ def site_of(profile: ClusterProfile) -> Site:
         from .slurm import SlurmSite
 
         return SlurmSite(profile)
+    if isinstance(profile, KubernetesProfile):
+        from .kubernetes import KubernetesSite
+
+        return KubernetesSite(profile)
     raise ClusterError(
         f"jobs cannot be handed in to a profile of kind '{profile.kind}'; name a cluster's with --cluster, "
         "such as cluster/slurm.yaml, or use 'tailshard run' on this machine"
