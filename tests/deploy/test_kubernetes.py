@@ -22,7 +22,7 @@ from tailshard.stages import STAGES
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = ("no-gpu", "one-gpu", "many-gpus")
-RUN = Run("search", "", "/work/search", "1")
+RUN = Run("search", "", "/work/search", "search-12345678")
 
 Object = dict[str, Any]
 

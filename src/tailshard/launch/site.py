@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import ClusterError
+from ..progress import Progress
 from .profile import ClusterProfile, KubernetesProfile, Resources, SlurmProfile
 
 
@@ -90,6 +91,19 @@ class Site(Protocol):
 
     def cancel(self, identifiers: Sequence[str]) -> None:
         """End jobs, and whatever they have started; one that has ended already is no error."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A cluster that can be listened to while a job runs."""
+
+    def follow(self, identifier: str, progress: Progress) -> None:
+        """Pass on what a job prints, to its end. Raises ClusterError where it fails."""
+        ...
+
+    def collect(self, identifier: str, order: Order) -> list[Path]:
+        """Fetch what a person reads into the work directory, where the jobs have another; name the files."""
         ...
 
 

@@ -14,7 +14,7 @@ from tailshard.launch import KubernetesProfile, LocalProfile, load_profile
 from tailshard.launch.kubernetes import KubernetesSite
 from tailshard.launch.kubernetes.manifests import certificate, conductor, shared, steps
 from tailshard.launch.kubernetes.pods import quantity
-from tailshard.launch.kubernetes.run import Run, run_of
+from tailshard.launch.kubernetes.run import Run, run_name, run_of
 from tailshard.launch.site import Job, Order
 from tailshard.pipeline_files import shipped
 from tailshard.stages import STAGES
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 MANY = {"workers": 8, "cpus": 4, "memory": "16GB"}
 SEVERAL_NODES = {"workers": 4, "cpus": 8, "gpus": 2, "memory": "64GiB", "walltime": "08:00:00"}
 TEXT = "name: two-leptons\nluminosity: 1 fb^-1\ndata_root: /data\ndatasets: [{files: [mc.root]}]\n"
-RUN = Run("two-leptons", TEXT, "/work/two-leptons", "jobs/1")
+RUN = Run("two-leptons", TEXT, "/work/two-leptons", "two-leptons-12345678")
 KUBERAY = Path("tools") / "kubernetes" / "crds"
 
 
@@ -195,7 +195,7 @@ def test_a_worker_pod_has_a_process_for_each_cpu_and_their_memory_fits_it() -> N
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_a_command_that_tailshard_understands(stage: str, tmp_path: Path) -> None:
-    run = Run("s", TEXT, str(tmp_path / "work"), "1", strict=True)
+    run = Run("s", TEXT, str(tmp_path / "work"), "s-1", strict=True)
     (step,) = steps(_profile(), run, [stage])
     program, *arguments = _pods(step.driver)[0]["containers"][0]["command"]
     assert program == "tailshard"
@@ -248,10 +248,11 @@ def test_a_wrong_field_is_found(kuberay: Path) -> None:
 
 
 def test_names_are_those_of_kubernetes_and_of_one_order_alone() -> None:
-    long = Run("3L: Z' -> ee (2026) with everything in it", TEXT, "/work/x", "1")
-    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", long.name)
-    assert len(f"{long.name}-histogram") <= 53  # of a DaskCluster
-    assert Run("a", TEXT, "/work/a", "1").name != Run("a", TEXT, "/work/a", "2").name
+    long = run_name("3L: Z' -> ee (2026) with everything in it", "jobs/1")
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", long)
+    assert len(f"{long}-histogram") <= 53  # of a DaskCluster
+    assert len(f"{long}-train") <= 47  # of a RayJob
+    assert run_name("a", "jobs/1") != run_name("a", "jobs/2")
 
 
 def _order(workdir: str, data_root: str = "/data") -> Order:

@@ -33,7 +33,8 @@ class Api:
 
         self.namespace = namespace
         with _told(f"reach Kubernetes at {client.configuration.host}"):
-            self._dynamic = DynamicClient(client)
+            # It would keep what a cluster knows in a file of /tmp that everybody can guess, and write.
+            self._dynamic = DynamicClient(client, cache_file=f"{os.devnull}/none")
         self._client = client
 
     def apply(self, wanted: Object) -> Object:
@@ -117,7 +118,9 @@ class Api:
 
         try:
             with _told(f"ask Kubernetes for {kind}s"):
-                return self._dynamic.resources.get(api_version=version, kind=kind)
+                # Without the prefix it would look for 'v1' in all groups that there are.
+                prefix = "apis" if "/" in version else "api"
+                return self._dynamic.resources.get(prefix=prefix, api_version=version, kind=kind)
         except ResourceNotFoundError as error:
             needed = _NEEDED.get(kind, "a newer version of it")
             raise ClusterError(f"this Kubernetes knows no {kind}; it needs {needed}") from error

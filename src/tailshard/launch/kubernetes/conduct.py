@@ -46,7 +46,9 @@ def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[st
     clusters = [step["cluster"] for step in steps]
     for number, step in enumerate(steps):
         cluster, driver = step["cluster"], step["driver"]
-        if not _has_succeeded(api, driver):
+        if _has_succeeded(api, driver):
+            say(f"{step['stage']}: was done before")
+        else:
             try:
                 if cluster is not None:
                     api.apply(owned(cluster, owner))
@@ -57,7 +59,6 @@ def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[st
                 raise
         if cluster not in clusters[number + 1 :]:
             _remove(api, cluster)
-        say(f"{step['stage']}: done")
 
 
 def owned(wanted: Object, owner: Object) -> Object:

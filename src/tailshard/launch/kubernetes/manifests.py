@@ -118,6 +118,13 @@ def conductor(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> Ob
     return job
 
 
+def parcel(profile: KubernetesProfile, run: Run) -> Object:
+    """Give the Job that prints the results of a run."""
+    command = ("python", "-m", "tailshard.launch.kubernetes.parcel", run.workdir)
+    plan = PodPlan("parcel", command, profile.image, Resources(memory="1GB"))
+    return _job(profile, run, plan, int(_MARGIN_SECONDS))
+
+
 def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
     """Give the Job or RayJob that runs a stage's verb."""
     resources, command = profile.stages.of(stage), run.command(stage)

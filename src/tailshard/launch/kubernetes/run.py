@@ -37,18 +37,9 @@ class Run:
     """Its YAML."""
     workdir: str
     """Where outputs live, for the pods."""
-    order: str
-    """Tells it from other runs of the same search."""
+    name: str
+    """Name of its objects, which no other run has."""
     strict: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of its objects: the search's as Kubernetes allows it, and a part that no other run has."""
-        plain = re.sub(r"[^a-z0-9]+", "-", self.search.lower()).strip("-")
-        if not plain[:1].isalpha():  # as the names of services must begin
-            plain = f"search-{plain}"
-        digest = hashlib.sha256(f"{self.search}\n{self.workdir}\n{self.order}".encode()).hexdigest()
-        return f"{plain[:_LONGEST_NAME].rstrip('-')}-{digest[:8]}"
 
     @property
     def certificate(self) -> str:
@@ -88,7 +79,16 @@ def run_of(profile: KubernetesProfile, order: Order) -> Run:
     inside = order.workdir.is_relative_to(WORK_FOLDER)
     workdir = str(order.workdir) if inside else f"{WORK_FOLDER}/{order.search}"
     _check_inputs(profile, order)
-    return Run(order.search, order.pipeline, workdir, str(order.folder), order.strict)
+    name = run_name(order.search, f"{order.workdir}\n{order.folder}")
+    return Run(order.search, order.pipeline, workdir, name, order.strict)
+
+
+def run_name(search: str, distinct: str) -> str:
+    """Give a search a name that Kubernetes allows, with a part that follows from what no other run has."""
+    plain = re.sub(r"[^a-z0-9]+", "-", search.lower()).strip("-")
+    if not plain[:1].isalpha():  # as the names of services must begin
+        plain = f"search-{plain}"
+    return f"{plain[:_LONGEST_NAME].rstrip('-')}-{hashlib.sha256(distinct.encode()).hexdigest()[:8]}"
 
 
 def _check_inputs(profile: KubernetesProfile, order: Order) -> None:

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from ...errors import ClusterError
 from ...progress import Progress, silent
@@ -10,12 +12,13 @@ from ..profile import KubernetesProfile
 from ..site import Job, JobState, Order
 from .api import Api, connect
 from .conduct import owned
-from .manifests import Step, as_yaml, certificate, conductor, shared, steps
+from .manifests import Step, as_yaml, certificate, conductor, parcel, shared, steps
+from .parcel import unpack
 from .pods import Object
 from .run import STEPS_FILE, run_of
 from .states import component_of, ending_of, in_words, trouble_of
+from .watch import LOOK_SECONDS
 
-_LOOK_SECONDS = 2.0
 _CONDUCTOR = ("batch/v1", "Job")
 
 
@@ -74,20 +77,11 @@ class KubernetesSite:
             self._api.delete(*_CONDUCTOR, name)
 
     def follow(self, identifier: str, progress: Progress = silent) -> None:
-        """Wait for a run, and pass on what its conductor says. Its Job bounds the time.
-
-        Raises
-        ------
-        ClusterError
-            The run failed, or was cancelled.
-        """
+        """Wait for a run, and pass on what its conductor says; the deadline of its Job bounds the time."""
         told: dict[str, int] = {}
         while (job := self._api.find(*_CONDUCTOR, identifier)) is not None:
             ended = ending_of(job)
-            for pod in self._pods(identifier):
-                if component_of(pod) != "conductor":
-                    continue
-                name = pod["metadata"]["name"]
+            for name in self._pods_of(identifier, "conductor"):
                 lines = self._api.log(name).splitlines()
                 for line in lines[told.get(name, 0) :]:
                     progress(line, 0, 0)
@@ -96,11 +90,34 @@ class KubernetesSite:
                 return
             if ended is not None:
                 raise ClusterError(f"run {identifier} failed: {self._why(identifier) or ended.reason}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
         raise ClusterError(f"run {identifier} was cancelled")
+
+    def collect(self, identifier: str, order: Order) -> list[Path]:
+        """Fetch the page and the numbers of a run into the work directory, where the pods have another."""
+        run = run_of(self.profile, order)
+        owner = self._api.find(*_CONDUCTOR, identifier)
+        if owner is None or run.workdir == str(order.workdir):
+            return []
+        wanted = parcel(self.profile, replace(run, name=identifier))
+        self._api.create(owned(wanted, owner))
+        while (job := self._api.find(*_CONDUCTOR, wanted["metadata"]["name"])) is not None:
+            ended = ending_of(job)
+            if ended is not None and ended.succeeded:
+                (pod, *_) = self._pods_of(identifier, "parcel")
+                return unpack(self._api.log(pod), order.workdir)
+            if ended is not None:
+                break
+            time.sleep(LOOK_SECONDS)
+        raise ClusterError(
+            f"the results of run {identifier} cannot be fetched; pods see them in {run.workdir}"
+        )
 
     def _pods(self, name: str) -> list[Object]:
         return self._api.labelled("v1", "Pod", {"app.kubernetes.io/instance": name})
+
+    def _pods_of(self, name: str, component: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self._pods(name) if component_of(pod) == component]
 
     def _state(self, name: str, job: Object) -> JobState:
         ended = ending_of(job)

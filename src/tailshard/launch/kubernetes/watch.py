@@ -35,7 +35,7 @@ def follow(api: Api, run: str, step: Mapping[str, Any], say: Say) -> None:
             raise ClusterError(f"{step['stage']}: {wanted['kind']} {wanted['metadata']['name']} was deleted")
         # Before its pods: a driver that has ended has printed everything.
         ended = ending_of(driver)
-        watch.look(is_queued(driver))
+        watch.look(is_queued(driver), ended is None)
         if ended is not None:
             if not ended.succeeded:
                 raise ClusterError(watch.account(ended))
@@ -55,14 +55,16 @@ class _Watch:
         self._since: dict[tuple[str, str], float] = {}
         self._began = time.monotonic()
 
-    def look(self, queued: bool) -> None:
+    def look(self, queued: bool, live: bool) -> None:
         """Tell of pods, troubles and lines that are new; a trouble that lasts is an error."""
         pods = [pod for pod in self._api.labelled("v1", "Pod", self._labels) if self._concerns(pod)]
-        self._tell("waits in the queue" if queued else in_words(pods))
+        if live:
+            self._tell("waits in the queue" if queued else in_words(pods))
         for line in self._new_lines(pods):
             self._say(line)
-        self._judge(pods)
-        if not queued:
+        if live:
+            self._judge(pods)
+        if live and not queued:
             self._look_for_an_operator(pods)
 
     def account(self, ended: Ending) -> str:
