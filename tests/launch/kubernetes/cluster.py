@@ -1,5 +1,6 @@
 """A real Kubernetes for tests: etcd, API server, controllers and scheduler, a node, and the Dask operator."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from .crds import DASK_CRDS
+
 TOOLS = Path("tools") / "kubernetes"
 KUBELET = Path(__file__).with_name("kubelet.py")
+REPOSITORY = Path(__file__).parents[3]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -71,7 +75,7 @@ def _process(folder: Path, name: str, command: list[str]) -> Iterator[Path]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -94,3 +98,38 @@ def for_old_servers(manifest: dict[str, Any]) -> dict[str, Any]:
     if old["kind"] == "Job":
         old["spec"].pop("podFailurePolicy", None)
     return old
+
+
+def site(claims: dict[str, Path]) -> Iterator[dict[str, Any]]:
+    """Give a site's part of Kubernetes (deploy/kubernetes), and volumes for its claims: folders of here."""
+    overlay = REPOSITORY / "deploy" / "kubernetes" / "overlays" / "no-gpu"
+    kubectl = Path(sysconfig.get_path("scripts")) / "kubectl"
+    rendered = subprocess.run(
+        [kubectl, "kustomize", overlay], capture_output=True, text=True, check=True
+    ).stdout
+    # A namespace comes before what is in it.
+    for manifest in sorted(yaml.safe_load_all(rendered), key=lambda each: each["kind"] != "Namespace"):
+        if manifest["kind"] == "CronJob":
+            manifest["spec"]["suspend"] = True
+        if manifest["kind"] == "PersistentVolumeClaim":
+            spec, name = manifest["spec"], manifest["metadata"]["name"]
+            spec["storageClassName"] = ""
+            yield {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": name},
+                "spec": {
+                    "capacity": spec["resources"]["requests"],
+                    "accessModes": spec["accessModes"],
+                    "hostPath": {"path": str(claims[name])},
+                    "claimRef": {"namespace": manifest["metadata"]["namespace"], "name": name},
+                },
+            }
+        yield for_old_servers(manifest)
+
+
+def crds(tools: Path) -> Iterator[dict[str, Any]]:
+    """Give what teaches Kubernetes the objects of the Dask operator and of KubeRay (for Kubernetes 1.20)."""
+    for path in sorted(DASK_CRDS.glob("*.yaml")):
+        yield yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    yield json.loads((tools / "crds" / "ray_rayjobs.120.json").read_text())

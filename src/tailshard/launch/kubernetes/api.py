@@ -37,7 +37,7 @@ class Api:
             self._dynamic = DynamicClient(client, cache_file=f"{os.devnull}/none")
         self._client = client
 
-    def apply(self, wanted: Object) -> Object:
+    def apply(self, wanted: Object, dry_run: bool = False) -> Object:
         """Make an object, or change it to what is wanted (server-side apply)."""
         kind, name = wanted["kind"], wanted["metadata"]["name"]
         return self._call(
@@ -48,16 +48,22 @@ class Api:
             namespace=self.namespace,
             field_manager=_MANAGER,
             force_conflicts=True,
+            **({"dry_run": "All"} if dry_run else {}),
         )
 
     def create(self, wanted: Object) -> Object:
         """Make an object that cannot be changed later; one that is there already is given as it is."""
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
-        found = self.find(wanted["apiVersion"], kind, name)
-        if found is not None:
+        from kubernetes.dynamic.exceptions import ConflictError
+
+        version, kind, name = wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"]
+        resource = self._resource(version, kind)
+        try:
+            return self._call(f"create {kind} {name}", resource.create, body=wanted, namespace=self.namespace)
+        except ClusterError as error:
+            found = self.find(version, kind, name) if isinstance(error.__cause__, ConflictError) else None
+            if found is None:
+                raise
             return found
-        resource = self._resource(wanted["apiVersion"], kind)
-        return self._call(f"create {kind} {name}", resource.create, body=wanted, namespace=self.namespace)
 
     def find(self, version: str, kind: str, name: str) -> Object | None:
         """Give an object; None where there is none of that name."""
@@ -150,11 +156,12 @@ def connect(namespace: str, context: str | None = None) -> Api:
         from kubernetes import client, config
 
         settings = client.Configuration()
-        within = context is None and not Path(config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser().exists()
-        if within and "KUBERNETES_SERVICE_HOST" in os.environ:
+        files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+        here = any(Path(file).is_file() for file in files.split(os.pathsep))
+        if context is None and not here and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=settings)
         else:
-            config.load_kube_config(context=context, client_configuration=settings)
+            config.load_kube_config(files, context, client_configuration=settings)
         return Api(client.ApiClient(settings), namespace)
 
 

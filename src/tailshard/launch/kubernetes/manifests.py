@@ -32,6 +32,7 @@ from .run import (
     of_one_process,
     on_several_nodes,
 )
+from .states import REFUSALS
 
 _KEPT_SECONDS = 24 * 3600
 _MARGIN_SECONDS = 3600
@@ -146,7 +147,7 @@ def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
 def _job(profile: KubernetesProfile, run: Run, plan: PodPlan, seconds: int) -> Object:
     """Give a Job. Where its pod is lost, the next one goes on; a verb that fails is not tried again."""
     component = plan.component
-    failed = {"containerName": component, "operator": "In", "values": [1, 2]}
+    failed = {"containerName": component, "operator": "In", "values": list(REFUSALS)}
     lost = {"type": "DisruptionTarget", "status": "True"}
     spec: Object = {
         "backoffLimit": 2,

@@ -16,7 +16,7 @@ from .manifests import Step, as_yaml, certificate, conductor, parcel, shared, st
 from .parcel import unpack
 from .pods import Object
 from .run import STEPS_FILE, run_of
-from .states import component_of, ending_of, in_words, trouble_of
+from .states import component_of, ending_of, has_refused, in_words, trouble_of
 from .watch import LOOK_SECONDS
 
 _CONDUCTOR = ("batch/v1", "Job")
@@ -80,16 +80,16 @@ class KubernetesSite:
         """Wait for a run, and pass on what its conductor says; the deadline of its Job bounds the time."""
         told: dict[str, int] = {}
         while (job := self._api.find(*_CONDUCTOR, identifier)) is not None:
-            ended = ending_of(job)
+            state = self._state(identifier, job)
             for name in self._pods_of(identifier, "conductor"):
                 lines = self._api.log(name).splitlines()
                 for line in lines[told.get(name, 0) :]:
                     progress(line, 0, 0)
                 told[name] = max(told.get(name, 0), len(lines))
-            if ended is not None and ended.succeeded:
+            if state.word == "Failed":
+                raise ClusterError(f"run {identifier} failed: {state.detail}")
+            if not state.live:
                 return
-            if ended is not None:
-                raise ClusterError(f"run {identifier} failed: {self._why(identifier) or ended.reason}")
             time.sleep(LOOK_SECONDS)
         raise ClusterError(f"run {identifier} was cancelled")
 
@@ -120,20 +120,23 @@ class KubernetesSite:
         return [pod["metadata"]["name"] for pod in self._pods(name) if component_of(pod) == component]
 
     def _state(self, name: str, job: Object) -> JobState:
-        ended = ending_of(job)
-        if ended is not None:
-            detail = "" if ended.succeeded else self._why(name) or ended.reason
-            return JobState("Succeeded" if ended.succeeded else "Failed", live=False, detail=detail)
-        pods = self._pods(name)
+        ended, pods = ending_of(job), self._pods(name)
+        conductors = [pod for pod in pods if component_of(pod) == "conductor"]
+        if ended is not None and ended.succeeded:
+            return JobState("Succeeded", live=False)
+        if ended is not None or any(map(has_refused, conductors)):
+            return JobState(
+                "Failed", live=False, detail=self._why(conductors) or (ended.reason if ended else "")
+            )
         troubles = [its.text for its in map(trouble_of, pods) if its is not None]
-        word = "Running" if any(component_of(pod) != "conductor" for pod in pods) else "Pending"
+        word = "Running" if len(pods) > len(conductors) else "Pending"
         return JobState(word, live=True, detail="; ".join([in_words(pods), *troubles]))
 
-    def _why(self, name: str) -> str:
-        """Give what the conductor said at its end, or what has become of its pod."""
-        for pod in reversed([pod for pod in self._pods(name) if component_of(pod) == "conductor"]):
-            before, marked, said = self._api.log(pod["metadata"]["name"]).rpartition("\nerror: ")
-            if marked or before.startswith("error: "):
+    def _why(self, conductors: Sequence[Object]) -> str:
+        """Give what a conductor said at its end, or what has become of its pod."""
+        for pod in reversed(conductors):
+            _, marked, said = f"\n{self._api.log(pod['metadata']['name'])}".rpartition("\nerror: ")
+            if marked:
                 return said.strip()
             if (trouble := trouble_of(pod)) is not None:
                 return trouble.text

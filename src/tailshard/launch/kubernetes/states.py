@@ -7,6 +7,9 @@ from typing import Any
 Found = Mapping[str, Any]
 """An object as Kubernetes gives it."""
 
+REFUSALS = (1, 2)
+"""Exit codes of tailshard: an error that it told, or wrong usage."""
+
 _HOPELESS = {
     "InvalidImageName": "image",
     "ErrImageNeverPull": "image",
@@ -99,6 +102,15 @@ def trouble_of(pod: Found) -> Trouble | None:
             text = f"{said}; {_ADVICE['Unschedulable']}"
             return Trouble(name, component, "Unschedulable", text, lasting=False)
     return None
+
+
+def has_refused(pod: Found) -> bool:
+    """Tell whether its verb ended with an error, which the next pod would end with, too.
+
+    Kubernetes 1.26 and later end the Job for that; older ones would try again.
+    """
+    ended = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any((_terminated(each) or {}).get("exitCode") in REFUSALS for each in ended)
 
 
 def is_running(pod: Found) -> bool:

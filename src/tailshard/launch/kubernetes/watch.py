@@ -6,7 +6,16 @@ from typing import Any
 
 from ...errors import ClusterError
 from .api import Api
-from .states import Ending, Found, component_of, ending_of, in_words, is_queued, is_running, trouble_of
+from .states import (
+    Found,
+    component_of,
+    ending_of,
+    has_refused,
+    in_words,
+    is_queued,
+    is_running,
+    trouble_of,
+)
 
 Say = Callable[[str], None]
 
@@ -35,11 +44,11 @@ def follow(api: Api, run: str, step: Mapping[str, Any], say: Say) -> None:
             raise ClusterError(f"{step['stage']}: {wanted['kind']} {wanted['metadata']['name']} was deleted")
         # Before its pods: a driver that has ended has printed everything.
         ended = ending_of(driver)
-        watch.look(is_queued(driver), ended is None)
-        if ended is not None:
-            if not ended.succeeded:
-                raise ClusterError(watch.account(ended))
+        refused = watch.look(is_queued(driver), ended is None)
+        if ended is not None and ended.succeeded:
             return
+        if ended is not None or refused:
+            raise ClusterError(watch.account(ended.reason if ended else "its verb failed"))
         time.sleep(LOOK_SECONDS)
 
 
@@ -55,28 +64,33 @@ class _Watch:
         self._since: dict[tuple[str, str], float] = {}
         self._began = time.monotonic()
 
-    def look(self, queued: bool, live: bool) -> None:
-        """Tell of pods, troubles and lines that are new; a trouble that lasts is an error."""
+    def look(self, queued: bool, live: bool) -> bool:
+        """Tell of pods, troubles and lines that are new; a trouble that lasts is an error.
+
+        Gives whether the verb has ended with an error.
+        """
         pods = [pod for pod in self._api.labelled("v1", "Pod", self._labels) if self._concerns(pod)]
         if live:
             self._tell("waits in the queue" if queued else in_words(pods))
         for line in self._new_lines(pods):
             self._say(line)
-        if live:
+        refused = any(component_of(pod) == self._stage and has_refused(pod) for pod in pods)
+        if live and not refused:
             self._judge(pods)
-        if live and not queued:
-            self._look_for_an_operator(pods)
+            if not queued:
+                self._look_for_an_operator(pods)
+        return refused
 
-    def account(self, ended: Ending) -> str:
+    def account(self, reason: str) -> str:
         """Say why the step failed: in words of its verb where it said something, else of Kubernetes."""
         lines = [line for lines in self._printed.values() for line in lines][-_LINES_OF_A_FAILURE:]
-        errors = [line for line in lines if line.startswith("error: ")]
+        errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
         killed = [line for line in self._told if "ran out of its memory" in line]
         if errors and not killed:
             # What follows belongs to the same message.
-            said = "\n".join(lines[lines.index(errors[-1]) :])
+            said = "\n".join(lines[errors[-1] :])
             return f"{self._stage} failed: {said.removeprefix('error: ')}"
-        why = "; ".join(killed) or ended.reason
+        why = "; ".join(killed) or reason
         return "\n".join([f"{self._stage} failed: {why}", *(f"  {line}" for line in lines)])
 
     def _tell(self, line: str) -> None:
