@@ -164,7 +164,7 @@ def test_what_is_not_there_is_said_before_anything_starts(kubernetes: Kubernetes
 def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
     kubernetes: Kubernetes, tmp_path: Path
 ) -> None:
-    make_toys(kubernetes.claims["ntuples"], events=4000, signal_events=600, files=1)
+    make_toys(kubernetes.claims["ntuples"], events=2000, signal_events=400, files=1)
     # The machine code that is compiled here is that of the pods, too.
     tailshard = Path(sysconfig.get_path("scripts")) / "tailshard"
     command = [tailshard, "run", shipped("demo"), "--workers", "2", "--workdir", tmp_path / "here"]

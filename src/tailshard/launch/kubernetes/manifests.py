@@ -34,6 +34,7 @@ from .run import (
 )
 from .states import REFUSALS
 
+_PYTHON = ("python", "-m", "tailshard.launch.kubernetes")
 _KEPT_SECONDS = 24 * 3600
 _MARGIN_SECONDS = 3600
 
@@ -107,7 +108,7 @@ def steps(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> list[S
 def conductor(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> Object:
     """Give the Job that takes the steps of a run. It alone may speak to Kubernetes, and owns all the rest."""
     times = (profile.stages.of(stage).walltime.total_seconds() + profile.start_timeout for stage in stages)
-    command = ("python", "-m", "tailshard.launch.kubernetes", profile.namespace, run.name)
+    command = (*_PYTHON, "conduct", profile.namespace, run.name)
     plan = PodPlan("conductor", command, profile.image, Resources(memory="1GB"), store=False)
     job = _job(profile, run, plan, int(_MARGIN_SECONDS + sum(times)))
     job["metadata"]["name"] = run.name
@@ -121,7 +122,7 @@ def conductor(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> Ob
 
 def parcel(profile: KubernetesProfile, run: Run) -> Object:
     """Give the Job that prints the results of a run."""
-    command = ("python", "-m", "tailshard.launch.kubernetes.parcel", run.workdir)
+    command = (*_PYTHON, "parcel", run.workdir)
     plan = PodPlan("parcel", command, profile.image, Resources(memory="1GB"))
     return _job(profile, run, plan, int(_MARGIN_SECONDS))
 

@@ -1,4 +1,4 @@
-"""What a person reads of a search, carried in the log of a pod: ``python -m ...parcel WORKDIR`` prints it.
+"""What a person reads of a search, carried in the log of a pod.
 
 The Kubernetes API hands out no files of a claim, and what pods print is what every user may read. A kubelet
 keeps 10 MiB of it.
@@ -7,7 +7,6 @@ keeps 10 MiB of it.
 import base64
 import hashlib
 import io
-import sys
 import tarfile
 from pathlib import Path
 
@@ -25,7 +24,7 @@ FILES = (
 MOST_BYTES = 6 * 2**20
 """Of all, compressed."""
 
-_MARK = "sha256 "
+_BEGIN, _MARK = "-- tailshard parcel --\n", "sha256 "
 
 
 def pack(workdir: Path) -> str:
@@ -40,7 +39,7 @@ def pack(workdir: Path) -> str:
         if len(buffer.getvalue()) > MOST_BYTES:
             break
         whole = buffer.getvalue()
-    return f"{base64.encodebytes(whole).decode()}{_MARK}{hashlib.sha256(whole).hexdigest()}\n"
+    return f"{_BEGIN}{base64.encodebytes(whole).decode()}{_MARK}{hashlib.sha256(whole).hexdigest()}\n"
 
 
 def unpack(text: str, folder: Path) -> list[Path]:
@@ -51,7 +50,8 @@ def unpack(text: str, folder: Path) -> list[Path]:
     ClusterError
         It has not arrived whole.
     """
-    body, marked, digest = text.rpartition(_MARK)
+    # Whatever a library prints before is none of it.
+    body, marked, digest = text.partition(_BEGIN)[2].rpartition(_MARK)
     try:
         content = base64.b64decode(body)
     except ValueError:
@@ -63,7 +63,3 @@ def unpack(text: str, folder: Path) -> list[Path]:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         archive.extractall(folder, filter="data")
         return [folder / name for name in archive.getnames()]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(pack(Path(sys.argv[1])))
