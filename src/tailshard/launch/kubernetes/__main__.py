@@ -1,7 +1,7 @@
 """What pods of a run do beside the verbs: ``python -m tailshard.launch.kubernetes``.
 
-``conduct NAMESPACE RUN`` takes the steps of the run whose ConfigMap is mounted; ``parcel WORKDIR`` prints what
-a person reads of a search.
+``conduct NAMESPACE RUN`` takes the steps of the run whose ConfigMap is mounted; ``parcel WORKDIR`` prints
+what a person reads of a search.
 """
 
 import sys
