@@ -42,6 +42,7 @@ WORKERS = click.option("--workers", type=click.IntRange(min=1), help="Dask worke
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable result on stdout.")
 STRICT = click.option("--strict", is_flag=True, help="Fail where an input would be put into quarantine.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
+FOLLOW = click.option("--follow", is_flag=True, help="Wait for the jobs, and fail where they do.")
 FORCE = click.option("--force", is_flag=True, help="Make the output again even if it is current.")
 ELSEWHERE = (
     click.option("--nodes", type=click.IntRange(min=1), help="Extrapolate to this many machines."),
@@ -232,7 +233,7 @@ def plan(result: Json) -> None:
     show.plan(result)
 
 
-@_verb(*COMMON, STRICT, DRY_RUN)
+@_verb(*COMMON, STRICT, DRY_RUN, FOLLOW)
 def launch(result: Json) -> None:
     """Submit whatever is missing or stale as jobs of the cluster that --cluster names.
 

@@ -62,6 +62,8 @@ def launched(result: Json) -> None:
             click.echo(f"job {job['id']} submitted: {', '.join(job['stages'])}")
     if not result["submitted"]:
         click.echo("nothing to submit")
+    for path in result.get("collected", []):
+        click.echo(f"fetched {path}")
 
 
 def cancelled(result: Json) -> None:

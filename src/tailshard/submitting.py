@@ -11,6 +11,7 @@
 """
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ import yaml
 from .config import Pipeline, content_hash
 from .errors import ClusterError, WorkdirError
 from .launch import ClusterProfile, load_profile
-from .launch.site import Job, JobState, Order, site_of
+from .launch.site import Job, JobState, Order, Site, Telling, site_of
 from .ledger import locked, write_atomically
 from .pipeline import Search
 
@@ -30,6 +31,8 @@ Json = dict[str, Any]
 
 JOBS_FILE = "jobs.json"
 JOBS_VERSION = 1
+
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,39 @@ def _launched(search: Search, dry_run: bool) -> Json:
         "cancelled": [job.id for job in vain],
         "submitted": submitted,
     }
+
+
+def follow(search: Search, jobs: Sequence[Json]) -> list[str]:
+    """Wait for jobs that were launched, in their order; give the files that were fetched from the cluster.
+
+    Raises
+    ------
+    ClusterError
+        One of them has failed.
+    """
+    site = site_of(search.profile)
+    for job in jobs:
+        if isinstance(site, Telling):
+            site.follow(job["id"], search.progress)
+        else:
+            _wait_for(search, site, job)
+    if not jobs or not isinstance(site, Telling):
+        return []
+    return [str(path) for path in site.collect(jobs[-1]["id"], order_of(search))]
+
+
+def _wait_for(search: Search, site: Site, job: Json) -> None:
+    told = ""
+    while (state := site.states([job["id"]]).get(job["id"])) is not None and state.live:
+        if (words := f"job {job['id']}: {state.word} {state.detail}".rstrip()) != told:
+            told = words
+            search.progress(words, 0, 0)
+        time.sleep(_LOOK_SECONDS)
+    search.reopen()
+    states = {its.stage: its for its in search.states(keep_model=False)}
+    if left := [stage for stage in job["stages"] if not states[stage].current]:
+        why = f" ({state.word} {state.detail})".replace(" )", ")") if state is not None else ""
+        raise ClusterError(f"job {job['id']} has ended{why}, and has not done {', '.join(left)}")
 
 
 def _submitted(its: str, search: Search, job: Job, order: Order, content: str) -> Submitted:

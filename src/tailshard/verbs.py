@@ -123,14 +123,24 @@ def plan(
 
 @takes_options
 def launch(
-    pipeline: Path | str, *, dry_run: bool = False, strict: bool = False, **options: Unpack[Options]
+    pipeline: Path | str,
+    *,
+    dry_run: bool = False,
+    follow: bool = False,
+    strict: bool = False,
+    **options: Unpack[Options],
 ) -> Json:
-    """Submit whatever is missing or stale as jobs of the cluster that the profile names, and do not wait.
+    """Submit whatever is missing or stale as jobs of the cluster that the profile names.
 
     What live jobs of an earlier launch do already is not submitted again. With `dry_run` nothing is
-    submitted, and the result has the text of every job.
+    submitted, and the result has the text of every job. With `follow` it waits for the jobs, and fails
+    where they do; ``collected`` are the files that were fetched from a cluster that has other disks.
     """
-    return submitting.launch(open_search(pipeline, strict=strict, **options), dry_run)
+    search = open_search(pipeline, strict=strict, **options)
+    result = submitting.launch(search, dry_run)
+    if follow and not dry_run:
+        result["collected"] = submitting.follow(search, [*result["live"], *result["submitted"]])
+    return result
 
 
 @takes_options

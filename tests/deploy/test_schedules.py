@@ -14,7 +14,7 @@ from tailshard import cli
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMMANDS = {
-    "kubernetes": DEPLOY / "kubernetes" / "cronjob.yaml",
+    "kubernetes": DEPLOY / "kubernetes" / "base" / "cronjob.yaml",
     "scrontab": DEPLOY / "slurm" / "scrontab",
     "systemd": DEPLOY / "systemd" / "tailshard-update.service",
     "cron": DEPLOY / "cron" / "tailshard-update.cron",
@@ -23,7 +23,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def cronjob() -> dict[str, Any]:
-    return yaml.safe_load((DEPLOY / "kubernetes" / "cronjob.yaml").read_text())
+    return yaml.safe_load((DEPLOY / "kubernetes" / "base" / "cronjob.yaml").read_text())
 
 
 def _options(text: str) -> list[str]:

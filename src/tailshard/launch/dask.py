@@ -53,7 +53,10 @@ def dask_client(
             yield client
         return
     if not isinstance(profile, LocalProfile):
-        raise ClusterError(f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'")
+        raise ClusterError(
+            f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'; "
+            "'tailshard launch' starts it there"
+        )
     with dask.config.set(WORKER_SETTINGS):
         if profile.dask.address is not None:
             with _running(profile.dask.address, profile.dask) as client:

@@ -179,7 +179,8 @@ class KubernetesProfile(Part):
     """Persistent volume claim with the ntuples (mounted at /data, read-only)."""
     secret: str | None = None
     """Secret whose keys become environment variables of every pod, such as AWS_ACCESS_KEY_ID."""
-    service_account: str | None = None
+    service_account: str = "tailshard"
+    """Of the pod that starts the others, which alone may speak to Kubernetes; deploy/kubernetes makes it."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
     queue: str | None = None

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import ClusterError
-from .profile import ClusterProfile, Resources, SlurmProfile
+from ..progress import Progress
+from .profile import ClusterProfile, KubernetesProfile, Resources, SlurmProfile
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ class Site(Protocol):
         ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A cluster that can be listened to while a job runs."""
+
+    def follow(self, identifier: str, progress: Progress) -> None:
+        """Pass on what a job prints, to its end. Raises ClusterError where it fails."""
+        ...
+
+    def collect(self, identifier: str, order: Order) -> list[Path]:
+        """Fetch what a person reads into the work directory, where the jobs have another; name the files."""
+        ...
+
+
 def site_of(profile: ClusterProfile) -> Site:
     """Give the cluster of a profile.
 
@@ -105,6 +119,10 @@ def site_of(profile: ClusterProfile) -> Site:
         from .slurm import SlurmSite
 
         return SlurmSite(profile)
+    if isinstance(profile, KubernetesProfile):
+        from .kubernetes import KubernetesSite
+
+        return KubernetesSite(profile)
     raise ClusterError(
         f"jobs cannot be handed in to a profile of kind '{profile.kind}'; name a cluster's with --cluster, "
         "such as cluster/slurm.yaml, or use 'tailshard run' on this machine"

@@ -1,0 +1,199 @@
+"""The Kubernetes API, in the few calls that a run needs. Every call is bounded in time."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from ...errors import ClusterError
+from .pods import Object
+
+_MANAGER = "tailshard"
+_SECONDS = (10, 60)  # to connect, to answer
+_NEEDED = {
+    "DaskCluster": "the Dask operator (https://kubernetes.dask.org)",
+    "RayJob": "KubeRay (https://docs.ray.io/en/latest/cluster/kubernetes)",
+}
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+
+class Api:
+    """One namespace of a cluster.
+
+    All methods raise ClusterError where the cluster cannot be reached or refuses.
+    """
+
+    def __init__(self, client: Any, namespace: str) -> None:
+        """Take a connected ``kubernetes.client.ApiClient``."""
+        from kubernetes.dynamic import DynamicClient
+
+        self.namespace = namespace
+        with _told(f"reach Kubernetes at {client.configuration.host}"):
+            # It would keep what a cluster knows in a file of /tmp that everybody can guess, and write.
+            self._dynamic = DynamicClient(client, cache_file=f"{os.devnull}/none")
+        self._client = client
+
+    def apply(self, wanted: Object, dry_run: bool = False) -> Object:
+        """Make an object, or change it to what is wanted (server-side apply)."""
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        return self._call(
+            f"apply {kind} {name}",
+            self._resource(wanted["apiVersion"], kind).server_side_apply,
+            body=wanted,
+            name=name,
+            namespace=self.namespace,
+            field_manager=_MANAGER,
+            force_conflicts=True,
+            **({"dry_run": "All"} if dry_run else {}),
+        )
+
+    def create(self, wanted: Object) -> Object:
+        """Make an object that cannot be changed later; one that is there already is given as it is."""
+        from kubernetes.dynamic.exceptions import ConflictError
+
+        version, kind, name = wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"]
+        resource = self._resource(version, kind)
+        try:
+            return self._call(f"create {kind} {name}", resource.create, body=wanted, namespace=self.namespace)
+        except ClusterError as error:
+            found = self.find(version, kind, name) if isinstance(error.__cause__, ConflictError) else None
+            if found is None:
+                raise
+            return found
+
+    def find(self, version: str, kind: str, name: str) -> Object | None:
+        """Give an object; None where there is none of that name."""
+        from kubernetes.dynamic.exceptions import NotFoundError
+
+        resource = self._resource(version, kind)
+        try:
+            return self._call(f"read {kind} {name}", resource.get, name=name, namespace=self.namespace)
+        except ClusterError as error:
+            if isinstance(error.__cause__, NotFoundError):
+                return None
+            raise
+
+    def labelled(self, version: str, kind: str, labels: Mapping[str, str]) -> list[Object]:
+        """Give all objects with some labels, in the order of their creation."""
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        resource = self._resource(version, kind)
+        found = self._call(f"list {kind}s", resource.get, namespace=self.namespace, label_selector=selector)[
+            "items"
+        ]
+        return sorted(found, key=lambda each: str(each["metadata"]["creationTimestamp"]))
+
+    def delete(self, version: str, kind: str, name: str) -> None:
+        """Remove an object and all that it owns; one that is gone already is no error."""
+        from kubernetes.dynamic.exceptions import NotFoundError
+
+        resource = self._resource(version, kind)
+        body = {"propagationPolicy": "Background"}
+        try:
+            self._call(
+                f"delete {kind} {name}", resource.delete, name=name, namespace=self.namespace, body=body
+            )
+        except ClusterError as error:
+            if not isinstance(error.__cause__, NotFoundError):
+                raise
+
+    def log(self, pod: str) -> str:
+        """Give what a pod has printed; empty where it has not begun, or is gone."""
+        from kubernetes.client import CoreV1Api
+        from kubernetes.client.exceptions import ApiException
+
+        try:
+            response: Any = CoreV1Api(self._client).read_namespaced_pod_log(
+                pod, self.namespace, _preload_content=False, _request_timeout=_SECONDS
+            )
+        except ApiException as error:
+            if error.status in (400, 404, 500):
+                return ""
+            raise ClusterError(f"cannot read the log of pod {pod}: {error.reason}") from error
+        return str(response.data.decode(errors="replace"))
+
+    def require(self, version: str, kind: str) -> None:
+        """Refuse a cluster that does not know a kind of object."""
+        self._resource(version, kind)
+
+    def _resource(self, version: str, kind: str) -> Any:
+        from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
+        try:
+            with _told(f"ask Kubernetes for {kind}s"):
+                # Without the prefix it would look for 'v1' in all groups that there are.
+                prefix = "apis" if "/" in version else "api"
+                return self._dynamic.resources.get(prefix=prefix, api_version=version, kind=kind)
+        except ResourceNotFoundError as error:
+            needed = _NEEDED.get(kind, "a newer version of it")
+            raise ClusterError(f"this Kubernetes knows no {kind}; it needs {needed}") from error
+
+    def _call(
+        self,
+        what: str,
+        call: Callable[Parameters, Any],
+        *arguments: Parameters.args,
+        **more: Parameters.kwargs,
+    ) -> Object:
+        with _told(f"{what} in namespace {self.namespace}"):
+            answer = call(*arguments, **more, _request_timeout=_SECONDS)  # type: ignore[arg-type]
+        plain: Object = answer.to_dict()
+        return plain
+
+
+def connect(namespace: str, context: str | None = None) -> Api:
+    """Connect as the user of the kubeconfig, or as the service account of the pod that this is.
+
+    Raises
+    ------
+    ClusterError
+        The client is not installed, there is no such context, or the cluster cannot be reached.
+    """
+    with _told("find a Kubernetes cluster"):
+        from kubernetes import client, config
+
+        settings = client.Configuration()
+        files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+        here = any(Path(file).is_file() for file in files.split(os.pathsep))
+        if context is None and not here and "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=settings)
+        else:
+            config.load_kube_config(files, context, client_configuration=settings)
+        return Api(client.ApiClient(settings), namespace)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in a sentence what Kubernetes refuses, or why it cannot be reached."""
+    try:
+        import urllib3.exceptions
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.config import ConfigException
+        from kubernetes.dynamic.exceptions import DynamicApiError
+    except ImportError as error:
+        raise ClusterError(
+            "the Kubernetes client is not installed; pip install 'tailshard[kubernetes]'"
+        ) from error
+    try:
+        yield
+    except ConfigException as error:
+        raise ClusterError(f"cannot {what}: {error}; check context of the profile and KUBECONFIG") from error
+    except (DynamicApiError, ApiException) as error:
+        said = _message(error.body) or error.reason
+        advice = {
+            401: "; log in again",
+            403: "; deploy/kubernetes/base/account.yaml lists the rights that are needed",
+        }.get(error.status, "")
+        raise ClusterError(f"cannot {what}: {said} ({error.status}){advice}") from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ClusterError(f"cannot {what}: {error}") from error
+
+
+def _message(body: Any) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return ""
