@@ -30,7 +30,7 @@ from .catalog import Slot
 from .cells import SLOT_ARRAYS, Statistics
 from .layout import SPLITS, Geometry, events_group, shard_file
 from .read import ShardReader
-from .shard import Shard
+from .shard import open_shard
 from .sums import summarise
 
 ERROR = "error"
@@ -107,7 +107,6 @@ class _SlotCheck:
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._arrays: dict[str, zarr.Array[Any]] = {}
         self.reader = ShardReader(self.store)
         self.first = self.geometry.first_row(self.slot.index)
         self.rows = sum(self.slot.rows)
@@ -167,10 +166,7 @@ class _SlotCheck:
         return None if found is None else found[0]
 
     def _array(self, name: str) -> "zarr.Array[Any]":
-        if name not in self._arrays:
-            path = f"{self.slot.channel}/{name}"
-            self._arrays[name] = zarr.open_array(events_group(self.store), path=path, mode="r")
-        return self._arrays[name]
+        return self.reader.array(self.slot.channel, name)
 
     def _pieces(self, name: str) -> Iterator[tuple[int, int]]:
         """Cut the rows up to the end of the last chunk in use, and look for chunks beyond."""
@@ -181,7 +177,7 @@ class _SlotCheck:
             yield self.first + number * chunk, self.first + (number + 1) * chunk
         if array.shards is not None:
             try:
-                with Shard(self.file(name), array.shards[0] // chunk) as shard:
+                with open_shard(self.file(name), array.shards[0] // chunk) as shard:
                     beyond = np.count_nonzero(shard.stored[used:])
             except StoreError:
                 return  # noted where its chunks are read
