@@ -49,7 +49,7 @@ def control_plane(folder: Path, tools: Path) -> Iterator[Path]:
 @contextmanager
 def node(folder: Path) -> Iterator[None]:
     """Start a kubelet."""
-    with _process(folder, "node", [sys.executable, str(KUBELET), str(folder)]) as log:
+    with _process(folder, "node", [sys.executable, str(KUBELET), str(folder)], patience=60) as log:
         _wait_for(lambda: "ready" in log.read_text(), 30, log)
         yield
 
@@ -64,7 +64,8 @@ def dask_operator(folder: Path, namespace: str) -> Iterator[None]:
 
 
 @contextmanager
-def _process(folder: Path, name: str, command: list[str]) -> Iterator[Path]:
+def _process(folder: Path, name: str, command: list[str], patience: float = 5) -> Iterator[Path]:
+    """Start a program; at its end it has some seconds to clean up."""
     path = folder / "log" / f"{name}.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
@@ -75,7 +76,7 @@ def _process(folder: Path, name: str, command: list[str]) -> Iterator[Path]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(5)
+            process.wait(patience)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -92,7 +92,7 @@ class Kubelet:
                     print("look:", repr(error)[:500], flush=True)
         finally:
             for uid in list(self.pods):
-                self._stop(uid)
+                self._stop(uid, grace=0)
             sh("ip", "link", "del", BRIDGE, check=False)
 
     def _register(self) -> None:
@@ -381,7 +381,7 @@ class Kubelet:
             if error.status != 404:
                 raise
 
-    def _stop(self, uid: str) -> None:
+    def _stop(self, uid: str, grace: float = GRACE_SECONDS) -> None:
         pod = self.pods.get(uid)
         if pod is None or pod.gone:
             return
@@ -392,7 +392,7 @@ class Kubelet:
             for child in map(int, children):
                 os.kill(child, signal.SIGTERM)
             try:
-                process.wait(GRACE_SECONDS)
+                process.wait(grace)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
