@@ -23,13 +23,20 @@ Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
-PIPELINE_OR_STORE = click.argument(
-    "pipeline", metavar="PIPELINE_OR_STORE", type=click.Path(exists=True, path_type=Path)
-)
+
+
+class _FileOrUrl(click.Path):
+    """A path that is there, or a URL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
+PIPELINE_OR_STORE = click.argument("pipeline", metavar="PIPELINE_OR_STORE", type=_FileOrUrl(exists=True))
 WORKDIR = click.option(
     "--workdir",
-    type=click.Path(path_type=Path),
-    help="Where outputs live.  [default: tailshard-work/<pipeline name>]",
+    type=click.Path(),
+    help="Where outputs live: a folder or s3://bucket/prefix.  [default: tailshard-work/<pipeline name>]",
 )
 DATA_ROOT = click.option("--data-root", help="Where relative input paths start: a folder or a URL.")
 SET = click.option(
@@ -302,9 +309,7 @@ add_commands(_verb, COMMON)  # stress, blind and unblind
 
 
 @_verb(
-    click.option(
-        "--workdir", type=click.Path(path_type=Path), default=Path("tailshard-demo"), show_default=True
-    ),
+    click.option("--workdir", type=click.Path(), default="tailshard-demo", show_default=True),
     EVENTS,
     SET,
     WORKERS,

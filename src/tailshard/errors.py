@@ -8,6 +8,7 @@
     ├── ProcessingError   a selection, dialect or feature of the user failed on a partition
     ├── StoreError        the shard store is absent, damaged or was made for something else
     ├── StateError        a stream or training state that does not fit this store
+    ├── StorageError      an object store cannot be reached, refuses, or lacks the bucket
     ├── WorkdirError      the work directory belongs to another pipeline or lacks an earlier stage
     └── ClusterError      workers that do not start, or die
 
@@ -38,6 +39,10 @@ class StoreError(TailshardError):
 
 class StateError(TailshardError):
     """A saved stream or training state does not fit the store it is asked to continue on."""
+
+
+class StorageError(TailshardError):
+    """An object store cannot be reached, refuses the credentials, or has no such bucket."""
 
 
 class WorkdirError(TailshardError):

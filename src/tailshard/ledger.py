@@ -7,7 +7,6 @@ made; an output is stale exactly when today's parts differ, and the differing pa
 
 import fcntl
 import json
-import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import IO, Any
 from .config import content_hash
 from .errors import WorkdirError
 from .fingerprint import fingerprint
+from .places import is_remote, opened_whole
 
 LEDGER_VERSION = 1
 
@@ -193,14 +193,9 @@ class Ledger:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    """Replace a file of text by another, so that it is never seen half-written."""
+    with opened_whole(path) as file:
+        file.write(text.encode())
 
 
 def provenance() -> dict[str, Any]:
@@ -229,7 +224,15 @@ def locked(workdir: Path, wait: float = 0.0) -> Iterator[None]:
     ------
     WorkdirError
         Another process holds it, or it cannot be written.
+    StorageError
+        It is in an object store that cannot be reached or written.
     """
+    if is_remote(workdir):
+        from .object_store import leased
+
+        with leased(workdir, wait):
+            yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("a")

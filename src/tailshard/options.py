@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypedDict
 from .launch import load_profile
 from .pipeline import Search
 from .pipeline_files import load
+from .places import place
 from .progress import Progress, silent
 
 Json = dict[str, Any]
@@ -21,7 +22,8 @@ class Options(TypedDict, total=False):
     """Options that all verbs of a pipeline share."""
 
     workdir: Path | str | None
-    """Where outputs live; ``tailshard-work/<pipeline name>`` where left out."""
+    """Where outputs live, a folder or ``s3://bucket/prefix``; ``tailshard-work/<pipeline name>`` where left
+    out."""
     data_root: str | None
     """Where relative input paths start: a folder or a URL."""
     overrides: Sequence[str]
@@ -54,8 +56,8 @@ def open_search(
         The work directory belongs to another pipeline.
     """
     loaded = load(pipeline, overrides, data_root)
-    place = Path(workdir) if workdir is not None else Path("tailshard-work") / loaded.name
-    return Search(loaded, place, load_profile(cluster, workers), progress, strict)
+    where = place(workdir if workdir is not None else Path("tailshard-work") / loaded.name)
+    return Search(loaded, where, load_profile(cluster, workers), progress, strict)
 
 
 def takes_options(verb: Callable[Arguments, Json]) -> Callable[Arguments, Json]:

@@ -12,7 +12,6 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
       report/         index.html, histograms.root                 report
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
 from .launch import ClusterProfile, LocalProfile, RayProfile, SlurmProfile, dask_client, in_job, ray_profile
 from .ledger import Ledger, Parts, locked, provenance
+from .places import place, remove_tree
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
 
@@ -46,7 +46,7 @@ class Search:
     """Fail where an input would be put into quarantine."""
 
     def __post_init__(self) -> None:
-        self.workdir = Path(self.workdir).resolve()
+        self.workdir = place(self.workdir)
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
         self._client: Client | None = None
 
@@ -233,7 +233,7 @@ class Search:
         self.ledger.forget(stage)
         old = {"ingest": self.store, "train": self.model, "histogram": self.partials}
         if force and stage in old:
-            shutil.rmtree(old[stage], ignore_errors=True)
+            remove_tree(old[stage])
         do: dict[str, Callable[[], Mapping[str, Any]]] = {
             "ingest": partial(self._ingest, files, inputs),
             "train": partial(self._train, warm_start),

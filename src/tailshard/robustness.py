@@ -10,6 +10,7 @@ from .launch import dask_client
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
 from .pipeline import Search
+from .places import local, place
 from .progress import Progress, silent
 from .stages import STAGES
 
@@ -86,13 +87,12 @@ def blind(
     from .blind.folder import make_blind
     from .blind.hide import Hiding
 
+    folder = local(place(output), "a blind test")
     search = open_search(pipeline, **options)
     hiding = Hiding(tuple(signals), events, nothing, into, seed)
     with locked(search.workdir):
         has_network = _require(search, "ingest", "make a blind test of it")
-        return make_blind(
-            search, Path(output), hiding, lambda: _workers(search), search.progress, has_network
-        )
+        return make_blind(search, folder, hiding, lambda: _workers(search), search.progress, has_network)
 
 
 def unblind(

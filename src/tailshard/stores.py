@@ -10,6 +10,7 @@ from .launch import ClusterProfile, dask_client, load_profile
 from .ledger import locked
 from .options import Json, Options, open_search, takes_options
 from .pipeline import Search
+from .places import is_remote, place
 from .progress import silent
 
 if TYPE_CHECKING:
@@ -31,15 +32,15 @@ def find_store(pipeline: Path | str, **options: Unpack[Options]) -> tuple[Path, 
     StoreError
         There is no store in that folder.
     """
-    place = Path(pipeline)
-    if not place.is_dir():
+    named = place(pipeline)
+    if not (is_remote(named) or named.is_dir()):
         search = open_search(pipeline, **options)
         return search.store, search
-    for store in (place, place / "store"):
+    for store in (named, named / "store"):
         if (store / "catalog.json").is_file():
-            return store.resolve(), None
+            return store, None
     raise StoreError(
-        f"{place} is neither a store nor a work directory (catalog.json is absent); "
+        f"{named} is neither a store nor a work directory (catalog.json is absent); "
         "name a pipeline file, or a folder that tailshard ingest has written"
     )
 
@@ -93,7 +94,7 @@ def export(pipeline: Path | str, *, dense: Path | str, **options: Unpack[Options
 
     store, search = find_store(pipeline, **options)
     with _workers_on(store, search, options) as client:
-        result = export_dense(store, Path(dense).absolute(), client, options.get("progress", silent))
+        result = export_dense(store, place(dense), client, options.get("progress", silent))
     return result.to_dict()
 
 

@@ -20,6 +20,7 @@ from .ledger import locked
 from .options import Json, Options, open_search, takes_options
 from .pipeline import Search
 from .pipeline_files import shipped
+from .places import is_remote, place
 from .progress import Progress, silent
 from .robustness import blind, stress, unblind  # noqa: F401 - verbs, too
 from .stages import StageOutcome, StageState
@@ -258,10 +259,11 @@ def demo(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Json:
-    """Make toy ntuples below the work directory and search them."""
+    """Make toy ntuples below the work directory (``tailshard-demo`` for one on s3://) and search them."""
     from .toys import make_toys
 
-    folder = Path(workdir) / "toys"
+    # ROOT files are written where there is a file system.
+    folder = (Path("tailshard-demo") if is_remote(place(workdir)) else Path(workdir)) / "toys"
     make_toys(folder, events=events, progress=progress)
     return run(
         shipped("demo"),

@@ -12,7 +12,6 @@ files of its own.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..errors import ConfigError
 from ..ingest.stage import IngestResult
 from ..ledger import provenance
 from ..pipeline import Search
+from ..places import copy_file, files_below, is_remote
 from ..progress import Progress
 from ..search.histogram import write_json
 from ..search.score import MODEL
@@ -99,7 +99,9 @@ def make_blind(
                 _link_channel(search.store, place / "store", channel.name)
         write_catalog(place / "store", new)
         if has_network:
-            shutil.copytree(search.model, place / "model", ignore=shutil.ignore_patterns("ray"))
+            for name in files_below(search.model):
+                if not name.startswith("ray/"):
+                    copy_file(search.model / name, place / "model" / name)
         digest = seal(place, truth)
         told = f"Blind test: what was hidden is sealed with the SHA-256 {digest}."
         blinded = blinded.model_copy(update={"description": f"{pipeline.description} {told}".strip()})
@@ -157,20 +159,19 @@ def _blinded(pipeline: Pipeline, out: Path, hiding: Hiding) -> Pipeline:
 def _link_channel(store: Path, place: Path, channel: str) -> None:
     """Link the shards of a channel, and copy its metadata; scores are left to the next scoring."""
     source, target = (events_group(each) / channel for each in (store, place))
-    for path in sorted(source.rglob("*")):
-        below = path.relative_to(source)
-        is_score = below.parts[0].startswith(SCORE_PREFIX) or below.parts[:2] == (ERROR, "c")
-        if is_score or not path.is_file() or path.name.endswith(".partial"):
+    for name in files_below(source):
+        is_score = name.startswith((SCORE_PREFIX, f"{ERROR}/c/"))
+        if is_score or name.endswith(".partial"):
             continue
-        new = target / below
+        path, new = source / name, target / name
+        if path.name == "zarr.json" or is_remote(path):
+            copy_file(path, new)
+            continue
         new.parent.mkdir(parents=True, exist_ok=True)
-        if path.name == "zarr.json":
-            shutil.copyfile(path, new)
-            continue
         try:
             os.link(path, new)
         except OSError:
-            shutil.copyfile(path, new)
+            copy_file(path, new)
     errors = zarr.open_array(events_group(place), path=f"{channel}/{ERROR}", mode="r+").attrs
     errors.put({name: value for name, value in errors.items() if name != MODEL})
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..events.kinematics import QUANTITIES
+from ..places import existence
 from ..store.catalog import Catalog, read_catalog
 from ..store.cells import SLOT_ARRAYS
 from ..store.layout import columns, events_group, shard_file
@@ -24,11 +25,12 @@ def damaged_slots(store: Path, catalog: Catalog) -> dict[tuple[str, int], str]:
     described = columns(catalog.geometry, dict.fromkeys(QUANTITIES, ("", "")))
     dimensions = {name: 1 + len(column.shape) for name, column in described.items() if name != "error"}
     dimensions |= dict.fromkeys(SLOT_ARRAYS, 5)
+    is_there = existence(events_group(store))
     absent = {
         (channel.name, name): events_group(store) / channel.name / name
         for channel in catalog.channels
         for name in (*dimensions, "error")
-        if not (events_group(store) / channel.name / name / "zarr.json").exists()
+        if not is_there(events_group(store) / channel.name / name / "zarr.json")
     }
     damaged: dict[tuple[str, int], str] = {}
     for slot in catalog.slots:
@@ -37,7 +39,7 @@ def damaged_slots(store: Path, catalog: Catalog) -> dict[tuple[str, int], str]:
         for name, its_dimensions in dimensions.items():
             array = events_group(store) / slot.channel / name
             shard = shard_file(array, slot.index, its_dimensions)
-            if (slot.channel, name) in absent or not shard.exists():
+            if (slot.channel, name) in absent or not is_there(shard):
                 damaged[slot.channel, slot.index] = f"{shard} is gone"
                 break
         else:

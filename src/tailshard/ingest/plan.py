@@ -1,6 +1,5 @@
 """Which partition fills which slot: a pure function of the file set and the catalog."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from ..events.kinematics import QUANTITIES
 from ..ledger import code_of
 from ..ntuples.dialects import collision_energy
 from ..ntuples.fileset import Partition
+from ..places import make_folder, remove_tree
 from ..progress import Progress, silent
 from ..store.catalog import (
     Catalog,
@@ -81,12 +81,12 @@ def prepare(
     names = [channel.name for channel in channels]
     _refuse_strangers(pipeline, store, surveyed, old)
     if old.geometry != geometry:
-        shutil.rmtree(store)
+        remove_tree(store)
         old = fresh
     for channel in old.channels:
         if channel.name not in names:
             write_catalog(store, old := old.without(channel.name))
-            shutil.rmtree(events_group(store) / channel.name, ignore_errors=True)
+            remove_tree(events_group(store) / channel.name)
 
     published = {(slot.channel, slot.index): slot.key for slot in old.slots}
     pending = [
@@ -121,7 +121,7 @@ def prepare(
     order = {dataset.identity: number for number, dataset in enumerate(pipeline.datasets)}
     tasks.sort(key=lambda task: order[task.partition.dataset])
 
-    store.mkdir(parents=True, exist_ok=True)
+    make_folder(store)
     catalog = fresh.changed(slots=kept)
     staying = {(slot.channel, slot.index) for slot in kept}
     if not catalog_path(store).exists() or not staying.issuperset(published):

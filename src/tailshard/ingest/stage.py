@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import CancelledError, KilledWorker
 
 from ..config import Pipeline
-from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
+from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StorageError, StoreError
 from ..ntuples import read
 from ..ntuples.dialects import dialect
 from ..ntuples.inspection import reason
@@ -165,7 +165,7 @@ def ingest(
 
 
 def _failed(task: SlotTask, error: Exception) -> Quarantined:
-    if isinstance(error, ProcessingError | ConfigError | StoreError | ClusterError):
+    if isinstance(error, ProcessingError | ConfigError | StoreError | StorageError | ClusterError):
         partition = task.partition
         raise type(error)(
             f"dataset '{partition.dataset}', entries {partition.start} to {partition.stop} of "

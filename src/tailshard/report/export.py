@@ -1,6 +1,5 @@
 """Every histogram in the formats of other tools, ROOT and UHI; reconstructions of candidates."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import uproot
 
+from ..places import opened_whole, remove_file, written_whole
 from ..search.filling import Histogram
 from ..search.histogram import write_histograms
 from .findings import Findings
@@ -28,11 +28,9 @@ def spectra(findings: Findings) -> Iterator[tuple[str, Histogram]]:
 
 def write_root(path: Path, findings: Findings) -> None:
     """Write every spectrum as a TH1D with errors, ``region/histogram/channel``; the file appears whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with uproot.recreate(aside) as file:
+    with written_whole(path) as aside, uproot.recreate(aside) as file:
         for place, spectrum in spectra(findings):
             file[place] = spectrum
-    aside.replace(path)
 
 
 def write_uhi(path: Path, findings: Findings) -> None:
@@ -47,11 +45,10 @@ def write_reconstructions(path: Path, findings: Findings) -> None:
     ``scaled_difference`` as scores see it, (n, rows, rows) float32; ``rows`` their names.
     """
     if findings.candidates is None or not findings.displays:
-        path.unlink(missing_ok=True)
+        remove_file(path)
         return
     shown = findings.candidates.slice(0, len(findings.displays))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
+    with opened_whole(path) as file:
         np.savez_compressed(
             file,
             run=shown["run"].to_numpy(),
@@ -61,7 +58,6 @@ def write_reconstructions(path: Path, findings: Findings) -> None:
             scaled_difference=np.stack([display.difference for display in findings.displays]),
             rows=np.array(findings.rows),
         )
-    aside.replace(path)
 
 
 def _plain(name: str) -> str:

@@ -16,6 +16,7 @@ from ..errors import StoreError, WorkdirError
 from ..features.conventions import CONVENTIONS
 from ..features.islands import expand
 from ..features.rmm import row_names
+from ..places import here
 from ..search.cells import Cells, read_cells
 from ..search.filling import Histogram
 from ..search.histogram import read_histograms
@@ -169,7 +170,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 def _read_candidates(path: Path) -> pa.Table:
     try:
-        return pyarrow.parquet.read_table(path)
+        with here(path) as file:
+            return pyarrow.parquet.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
         raise WorkdirError(f"{path} cannot be read ({error}); run 'tailshard histogram' again") from error
 
@@ -184,10 +186,10 @@ def _describe(loaded: LoadedModel, digest: str) -> Network:
 def _read_matrix(store: Path, catalog: Catalog, candidate: dict[str, Any], loaded: LoadedModel) -> Matrix:
     """Find a candidate's row by its entry, wherever the file of its slot lies now, and reconstruct it."""
     for slot in catalog.slots_of(candidate["channel"]):
-        here = (
+        holds_it = (
             slot.dataset == candidate["dataset"] and slot.index == candidate["row"] // catalog.geometry.slot
         )
-        if not (here and slot.start <= candidate["entry"] < slot.stop):
+        if not (holds_it and slot.start <= candidate["entry"] < slot.stop):
             continue
         first = catalog.geometry.first_row(slot.index)
         entries = read_rows(store, slot.channel, ["entry"], first, first + slot.selected)["entry"]

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ..config import Pipeline
 from ..ledger import write_atomically
+from ..places import remove_file
 from ..progress import Progress, silent
 from .blocks import Picture, Pictures, Section
 from .cells import cell_picture
@@ -61,14 +62,13 @@ def report(
     findings = read_findings(pipeline, store, model, results)
     page = out / "index.html"
     text = render(findings, provenance, progress)
-    out.mkdir(parents=True, exist_ok=True)
     write_root(out / "histograms.root", findings)
     write_uhi(out / "histograms.uhi.json", findings)
     write_reconstructions(out / "reconstructions.npz", findings)
     if pipeline.report.all_cells:
         write_atomically(out / "cells.html", render_cells(findings, progress))
     else:
-        (out / "cells.html").unlink(missing_ok=True)
+        remove_file(out / "cells.html")
     write_atomically(page, text)
     return page
 

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ..features.names import PHYSICS_BLOCKS
+from ..places import remove_file, written_whole
 from ..store.catalog import Slot
 from ..store.layout import SPLITS, Geometry
 from ..store.read import read_rows
@@ -130,8 +131,7 @@ def write_candidates(table: pa.Table | None, folder: Path) -> None:
     writers = {"candidates.parquet": pyarrow.parquet.write_table, "candidates.csv": pyarrow.csv.write_csv}
     for name, write in writers.items():
         if table is None:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
             continue
-        aside = folder / f".{name}"
-        write(table, aside)
-        aside.replace(folder / name)
+        with written_whole(folder / name) as aside:
+            write(table, aside)

@@ -16,7 +16,6 @@ block_means, _errors     (channels, kinds): mean error by kind of cell, and its 
 Arrays of what was not asked for are empty.
 """
 
-import os
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from ..config import Pipeline
 from ..errors import WorkdirError
 from ..features.names import PHYSICS_BLOCKS, cell_names
+from ..places import here, opened_whole
 from ..progress import Progress, silent
 from ..store.catalog import Catalog
 from ..store.read import statistics
@@ -191,14 +191,10 @@ def _means(sums: CellSums) -> tuple[Array, Array]:
 
 def write_cells(folder: Path, cells: Cells) -> None:
     """Replace ``cells.npz``; equal cells give equal bytes."""
-    aside = folder / f".{FILE}.{os.getpid()}"
     content: dict[str, Any] = {name: np.array(getattr(cells, name), np.str_) for name in _NAMES}
     content |= {name: getattr(cells, name) for name in _NUMBERS}
-    with aside.open("wb") as file:
+    with opened_whole(folder / FILE) as file:
         np.savez_compressed(file, **content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(folder / FILE)
 
 
 def read_cells(folder: Path) -> Cells:
@@ -211,7 +207,7 @@ def read_cells(folder: Path) -> Cells:
     """
     path = folder / FILE
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        with here(path) as file, np.load(file, allow_pickle=False) as content:
             names: dict[str, Any] = {name: tuple(content[name].tolist()) for name in _NAMES}
             return Cells(**names, **{name: content[name] for name in _NUMBERS})
     except FileNotFoundError:

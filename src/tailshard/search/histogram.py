@@ -166,7 +166,6 @@ def histogram(
     summary["bump"] = finite_or_none(find_bump(pipeline, filled))
     summary["agreement"] = finite_or_none(data_and_simulation(pipeline, filled, cells))
     drawn = {name: histogram for name, histogram in filled.items() if name not in (EVENTS, UNDEFINED)}
-    out.mkdir(parents=True, exist_ok=True)
     write_histograms(out / "histograms.json", drawn)
     write_json(out / "regions.json", {"split": "validation", "regions": [vars(region) for region in regions]})
     write_candidates(table, out)

@@ -16,6 +16,7 @@ import numpy as np
 from ..config import Pipeline
 from ..inference import Limits
 from ..ledger import write_atomically
+from ..places import remove_file
 from ..progress import Progress, silent
 from .filling import BASELINES, ERROR, Filled, fine
 from .tail import Tail, tail_of
@@ -147,6 +148,6 @@ def write_workspaces(out: Path, workspaces: Mapping[str, Any]) -> None:
     folder = out / FOLDER
     for old in sorted(folder.glob("*.json")):
         if old.name not in workspaces:
-            old.unlink()
+            remove_file(old)
     for name, content in workspaces.items():
         write_atomically(folder / name, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -7,11 +7,11 @@ a slot is gone, the sum is made without it from the parts that stay.
 """
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ import pyarrow.parquet
 import uhi.io.zip
 
 from ..errors import StoreError
+from ..places import existence, files_below, here, remove_file, remove_files, written_whole
 from .filling import Filled
 
 Result = TypeVar("Result")
@@ -48,14 +49,16 @@ class Partials(Generic[Result]):
     kept: int = 0
     """Slots whose result, alone or in a sum, was there already."""
 
+    @cached_property
+    def _is_there(self) -> Callable[[Path], bool]:
+        return existence(self.folder)
+
     def __contains__(self, key: str) -> bool:
-        return (self.folder / key).is_file()
+        return self._is_there(self.folder / key)
 
     def tidy(self, keys: Collection[str]) -> None:
         """Remove every result but these."""
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name not in keys:
-                path.unlink(missing_ok=True)
+        remove_files(self.folder / name for name in files_below(self.folder) if name not in keys)
 
 
 def make_and_keep(
@@ -63,12 +66,8 @@ def make_and_keep(
 ) -> Result:
     """Call a function, and keep its result: whole or not at all."""
     result = function(*arguments)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(result, aside)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with written_whole(path) as aside:
+        write(result, aside)
     return result
 
 
@@ -81,9 +80,10 @@ def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
         The file is damaged; it is removed, so that its content is made anew the next time.
     """
     try:
-        return read(path)
+        with here(path) as file:
+            return read(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        path.unlink(missing_ok=True)
+        remove_file(path)
         raise StoreError(
             f"{path}, kept from an earlier run, was damaged ({error}) and is removed; run the same again"
         ) from error

@@ -10,7 +10,6 @@ matrix products, follow the slot alone, and a task computes on one thread: error
 number of workers.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from ..errors import StoreError
 from ..features.names import PHYSICS_BLOCKS
 from ..learning import Score
 from ..ledger import code_of
+from ..places import existence, remove_tree, zarr_store
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
@@ -130,8 +130,13 @@ def score(
         create_columns(store, channel, catalog.geometry, described)
         arrays = {ERROR: 1, **{name: 1 + len(column.shape) for name, column in described.items()}}
         _begin(store, channel, made_by, list(arrays), anew)
+        folder = events_group(store) / channel
+        is_there = existence(folder)
         calls[channel] = [
-            (slot,) for slot in catalog.slots_of(channel) if slot.selected and _lacks(store, slot, arrays)
+            (slot,)
+            for slot in catalog.slots_of(channel)
+            if slot.selected
+            and not all(is_there(shard_file(folder / name, slot.index, its)) for name, its in arrays.items())
         ]
         if calls[channel]:
             _note(store, channel, **{MODEL: None})
@@ -152,14 +157,8 @@ def _begin(store: Path, channel: str, made_by: str, arrays: Sequence[str], anew:
     if anew or found != made_by:
         _note(store, channel, **{MODEL: None, MADE_BY: None})
         for name in arrays:
-            shutil.rmtree(events_group(store) / channel / name / "c", ignore_errors=True)
+            remove_tree(events_group(store) / channel / name / "c")
         _note(store, channel, **{MADE_BY: made_by})
-
-
-def _lacks(store: Path, slot: Slot, arrays: Mapping[str, int]) -> bool:
-    """Tell whether one of some arrays (name -> dimensions) holds nothing of a slot."""
-    folder = events_group(store) / slot.channel
-    return not all(shard_file(folder / name, slot.index, its).exists() for name, its in arrays.items())
 
 
 def score_slot(
@@ -264,9 +263,10 @@ def unscored(store: Path, digest: str, seeds: Sequence[int] = ()) -> str | None:
     except StoreError as error:
         return str(error)
     names = (ERROR, *(seed_array(seed) for seed in seeds))
+    is_there = existence(events_group(store))
     for slot in catalog.slots:
         arrays = [events_group(store) / slot.channel / name for name in names]
-        if slot.selected and not all(shard_file(array, slot.index, 1).exists() for array in arrays):
+        if slot.selected and not all(is_there(shard_file(array, slot.index, 1)) for array in arrays):
             return f"slot {slot.index} of channel '{slot.channel}' has no errors"
     return None
 
@@ -276,7 +276,7 @@ def _add(events: list[int]) -> int:
 
 
 def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
-    return zarr.open_array(events_group(store), path=f"{channel}/{ERROR}", mode="r+")
+    return zarr.open_array(zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+")
 
 
 def _note(store: Path, channel: str, **noted: str | None) -> None:

@@ -18,6 +18,7 @@ from ..config import Kind, content_hash
 from ..errors import StoreError
 from ..ledger import write_atomically
 from ..parts import Part
+from ..places import remove_file
 from .layout import SPLITS, Geometry
 
 CATALOG_VERSION = 2
@@ -215,7 +216,7 @@ def read_catalog(store: Path) -> Catalog:
     StoreError
         There is none, it is damaged, or another version of tailshard wrote it.
     """
-    path = catalog_path(Path(store))
+    path = catalog_path(store)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -255,13 +256,13 @@ def write_pending(store: Path, slots: Sequence[Slot]) -> None:
         content = [slot.model_dump(mode="json") for slot in slots]
         write_atomically(_pending(store), json.dumps(content) + "\n")
     else:
-        _pending(store).unlink(missing_ok=True)
+        remove_file(_pending(store))
 
 
 def _pending(store: Path) -> Path:
-    return Path(store) / "pending.json"
+    return store / "pending.json"
 
 
 def write_catalog(store: Path, catalog: Catalog) -> None:
     """Replace the catalog of a store; readers see the old one or the new one, never a mixture."""
-    write_atomically(catalog_path(Path(store)), json.dumps(catalog.model_dump(mode="json"), indent=1) + "\n")
+    write_atomically(catalog_path(store), json.dumps(catalog.model_dump(mode="json"), indent=1) + "\n")

@@ -26,11 +26,12 @@ from ..config import Features
 from ..errors import StoreError, TailshardError
 from ..features.islands import Islands
 from ..features.rmm import islands_from_objects
+from ..places import zarr_store
 from .catalog import Slot
 from .cells import SLOT_ARRAYS, Statistics
 from .layout import SPLITS, Geometry, events_group, shard_file
 from .read import ShardReader
-from .shard import Shard
+from .shard import open_shard
 from .sums import summarise
 
 ERROR = "error"
@@ -169,7 +170,7 @@ class _SlotCheck:
     def _array(self, name: str) -> "zarr.Array[Any]":
         if name not in self._arrays:
             path = f"{self.slot.channel}/{name}"
-            self._arrays[name] = zarr.open_array(events_group(self.store), path=path, mode="r")
+            self._arrays[name] = zarr.open_array(zarr_store(events_group(self.store)), path=path, mode="r")
         return self._arrays[name]
 
     def _pieces(self, name: str) -> Iterator[tuple[int, int]]:
@@ -181,7 +182,7 @@ class _SlotCheck:
             yield self.first + number * chunk, self.first + (number + 1) * chunk
         if array.shards is not None:
             try:
-                with Shard(self.file(name), array.shards[0] // chunk) as shard:
+                with open_shard(self.file(name), array.shards[0] // chunk) as shard:
                     beyond = np.count_nonzero(shard.stored[used:])
             except StoreError:
                 return  # noted where its chunks are read

@@ -22,6 +22,7 @@ import zarr
 from ..errors import StoreError, TailshardError
 from ..features.islands import Islands
 from ..ledger import locked
+from ..places import local, zarr_store
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, read_catalog, write_catalog
 from .cells import SLOT_ARRAYS
@@ -76,6 +77,7 @@ def export_dense(store: Path, out: Path, client: "Client", progress: Progress = 
     ClusterError
         Workers died too often.
     """
+    local(out, "an export")
     catalog = read_catalog(store)
     geometry = replace(catalog.geometry, codec="zstd")
     with aside(out) as place:
@@ -120,7 +122,7 @@ def _clear(place: Path) -> None:
 
 def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry) -> None:
     """Create the arrays of all channels with the names, lengths and attributes of a store's."""
-    root = zarr.open_group(events_group(store), mode="r")
+    root = zarr.open_group(zarr_store(events_group(store)), mode="r")
     known = {*columns(geometry, {}), *SLOT_ARRAYS}
     lengths, quantities = {}, {}
     for channel in catalog.channels:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..learning import Sampling
+from ..places import files_below
 from ..progress import Progress, silent
 from .catalog import Catalog, read_catalog
 from .cells import Statistics
@@ -131,12 +132,12 @@ def inspect_mixing(
 
 def bytes_by_array(store: Path, channel: str) -> dict[str, int]:
     """Add up the files of every array of a channel; metadata is left out."""
-    folder = events_group(store) / channel
-    return {
-        array.name: sum(path.stat().st_size for path in (array / "c").rglob("*") if path.is_file())
-        for array in sorted(folder.iterdir() if folder.is_dir() else ())
-        if array.is_dir()
-    }
+    sizes: dict[str, int] = {}
+    for name, size in files_below(events_group(store) / channel).items():
+        array, *below = name.split("/")
+        if below:
+            sizes[array] = sizes.get(array, 0) + (size if below[0] == "c" else 0)
+    return sizes
 
 
 def _share_of_cells(cells: Statistics, geometry: Geometry) -> float:

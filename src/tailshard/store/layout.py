@@ -201,7 +201,7 @@ def columns(geometry: Geometry, quantities: Mapping[str, tuple[str, str]]) -> di
 
 def events_group(store: Path) -> Path:
     """Zarr group of a store; nothing but Zarr lies in it, so that any Zarr reader lists it in peace."""
-    return Path(store) / "events.zarr"
+    return store / "events.zarr"
 
 
 def shard_file(array: Path, index: int, dimensions: int) -> Path:

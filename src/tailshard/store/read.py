@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
+from ..places import zarr_store
 from .catalog import Catalog, Slot
 from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
 from .layout import COUNTS, SCORE_PREFIX, SPLITS, events_group, shard_file
 from .memory import Scratch
-from .shard import Shard
+from .shard import Shard, open_shard
 
 OPEN_SHARDS = 512
 """Files that a reader keeps open, at most."""
@@ -103,7 +104,9 @@ class ZarrReader:
     def _array(self, channel: str, name: str) -> "zarr.Array[Any]":
         if (channel, name) not in self._arrays:
             try:
-                self._arrays[channel, name] = zarr.open_array(self._store, path=f"{channel}/{name}", mode="r")
+                self._arrays[channel, name] = zarr.open_array(
+                    zarr_store(self._store), path=f"{channel}/{name}", mode="r"
+                )
             except (FileNotFoundError, ValueError) as error:
                 raise StoreError(
                     f"{self._store} has no array {channel}/{name}; run tailshard ingest"
@@ -121,7 +124,7 @@ class ZarrReader:
         slot = (array.shards or array.chunks)[0]
         for index in range(start // slot, -(-stop // slot)):
             file = shard_file(self._store / channel / name, index, array.ndim)
-            if not (file.exists() and file.stat().st_size):
+            if not _size(file):
                 todo = "score" if name == "error" or name.startswith(SCORE_PREFIX) else "ingest"
                 raise StoreError(
                     f"{file} is absent or empty: slot {index} was not written; run tailshard {todo}"
@@ -195,7 +198,14 @@ class ShardReader(ZarrReader):
     def _open_shard(self, channel: str, name: str, index: int) -> Shard:
         array = self._array(channel, name)
         path = shard_file(self._store / channel / name, index, array.ndim)
-        return Shard(path, _chunks_in_shard(array))
+        return open_shard(path, _chunks_in_shard(array))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _chunks_in_shard(array: "zarr.Array[Any]") -> int:
@@ -217,7 +227,7 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
         There is none.
     """
     try:
-        return zarr.open_group(events_group(store), path=channel, mode="r")
+        return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 

@@ -2,7 +2,8 @@
 
 The layout is Zarr's (sharding-indexed codec, version 1.0): chunks one after another, then the index, an
 offset and a length of eight bytes for each chunk of the shard, then the CRC32C of the index. Straight
-byte ranges of it are what makes reading fast; `ZarrReader` reads the same bytes through Zarr.
+byte ranges of it are what makes reading fast; `ZarrReader` reads the same bytes through Zarr. In an object
+store every range is a request, so what is read chunk after chunk is asked for some megabytes ahead.
 """
 
 import os
@@ -15,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
+from ..places import is_remote, put, read_range
 from .memory import Scratch
 
 _ABSENT = np.uint64(2**64 - 1)
+
+_AHEAD = 4_000_000
+"""Bytes that are asked for at once of an object whose chunks are read one after another."""
 
 
 def shard_bytes(chunks: Sequence[bytes], chunks_in_shard: int) -> bytes:
@@ -31,7 +36,10 @@ def shard_bytes(chunks: Sequence[bytes], chunks_in_shard: int) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that it is whole or absent."""
+    """Write a file aside and rename it, or an object at once: it is whole or absent."""
+    if is_remote(path):
+        put(path, content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -40,6 +48,11 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def open_shard(path: Path, chunks_in_shard: int) -> "Shard":
+    """Open a shard for reading, wherever it is; see `Shard`."""
+    return RemoteShard(path, chunks_in_shard) if is_remote(path) else Shard(path, chunks_in_shard)
 
 
 class Shard:
@@ -54,17 +67,22 @@ class Shard:
     def __init__(self, path: Path, chunks_in_shard: int) -> None:
         self._path = path
         self._descriptor = -1
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-            size = os.fstat(self._descriptor).st_size
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error.strerror}): the slot was not written") from None
         length = 16 * chunks_in_shard + 4
-        table = os.pread(self._descriptor, length, max(size - length, 0))
+        try:
+            table = self._end(length)
+        except OSError as error:
+            why = error.strerror or "there is none"
+            raise StoreError(f"{path} cannot be read ({why}): the slot was not written") from None
         checksum = np.frombuffer(table[-4:].rjust(4), "<u4")[0]
         if len(table) < length or google_crc32c.value(table[:-4]) != checksum:
             raise StoreError(f"{path} is damaged: the checksum of its index is wrong")
         self._index = np.frombuffer(table[:-4], "<u8").reshape(chunks_in_shard, 2)
+
+    def _end(self, length: int) -> bytes:
+        """Open the file, and read as many bytes at its end, or all where there are fewer."""
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        size = os.fstat(self._descriptor).st_size
+        return os.pread(self._descriptor, length, max(size - length, 0))
 
     @property
     def stored(self) -> NDArray[np.bool_]:
@@ -102,3 +120,40 @@ class Shard:
 
     def __del__(self) -> None:
         self.close()
+
+
+class RemoteShard(Shard):
+    """A shard in an object store."""
+
+    def __init__(self, path: Path, chunks_in_shard: int) -> None:
+        self._next, self._ahead = -1, (0, b"")
+        super().__init__(path, chunks_in_shard)
+
+    def _end(self, length: int) -> bytes:
+        return read_range(self._path, -length)
+
+    def chunk(self, number: int, room: Scratch) -> NDArray[np.uint8]:  # noqa: ARG002 - as in Shard
+        """Read the bytes of a chunk, as they are; after its neighbour, those of others that follow, too.
+
+        Raises
+        ------
+        StoreError
+            The chunk was never written, or the object ends before it does.
+        """
+        offset, length = (int(each) for each in self._index[number])
+        if offset == _ABSENT:
+            raise StoreError(f"{self._path} has no chunk {number}: its rows were not written")
+        first, content = self._ahead
+        if not first <= offset <= offset + length <= first + len(content):
+            stop = offset + length
+            if number == self._next:
+                end = max(int(sum(each)) for each in self._index[self.stored])
+                stop = min(max(stop, offset + _AHEAD), end)
+            first, content = offset, read_range(self._path, offset, stop)
+        # One thread may replace what another has put here: each has its own in hand.
+        self._ahead = (first, content) if first + len(content) > offset + length else (0, b"")
+        self._next = number + 1
+        begin = offset - first
+        if len(content) < begin + length:
+            raise StoreError(f"{self._path} is damaged: it ends in the middle of chunk {number}")
+        return np.frombuffer(content, np.uint8, length, begin)

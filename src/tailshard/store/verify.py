@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ..config import Features
 from ..errors import TailshardError
+from ..places import files_below, zarr_store
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, catalog_path, read_catalog
 from .cells import SLOT_ARRAYS, SlotArray
@@ -146,7 +147,7 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
             faults.append(Fault(channel.name, None, "", "the channel's zarr.json is absent"))
         for name in (*expected, *SLOT_ARRAYS):
             try:
-                array = zarr.open_array(group, path=f"{channel.name}/{name}", mode="r")
+                array = zarr.open_array(zarr_store(group), path=f"{channel.name}/{name}", mode="r")
                 wrong = _unlike(array, expected.get(name, SLOT_ARRAYS.get(name)), catalog.geometry, length)
             except FileNotFoundError:
                 wrong = "is absent"
@@ -198,19 +199,24 @@ def rubbish(store: Path, catalog: Catalog) -> Iterator[Fault]:
     owned = {
         channel.name: {slot.index for slot in catalog.slots_of(channel.name)} for channel in catalog.channels
     }
-    for folder in sorted(group.iterdir()) if group.is_dir() else ():
-        if folder.name not in owned:
-            if folder.name != "zarr.json":
-                yield Fault(folder.name, None, "", f"{folder} belongs to no channel of the catalog")
-            continue
-        for array in sorted(path for path in folder.iterdir() if path.is_dir()):
-            places = sorted((array / "c").iterdir()) if (array / "c").is_dir() else []
-            for place in places:
-                index = place.name.partition(".")[0]
-                if not (index.isdigit() and int(index) in owned[folder.name]):
-                    slot = int(index) if index.isdigit() else None
-                    yield Fault(folder.name, slot, array.name, f"{place} belongs to no catalogued slot")
-                    continue
-                for partial_file in (place, *place.rglob("*")) if place.is_dir() else (place,):
-                    if partial_file.name.endswith(".partial"):
-                        yield Fault(folder.name, int(index), array.name, f"{partial_file} was never finished")
+    named: set[Path] = set()
+
+    def strange(channel: str, slot: int | None, array: str, place: Path, why: str) -> Iterator[Fault]:
+        if place not in named:
+            named.add(place)
+            yield Fault(channel, slot, array, f"{place} {why}")
+
+    for name in files_below(group):
+        channel, *below = name.split("/")
+        if channel not in owned:
+            if name != "zarr.json":
+                why = "belongs to no channel of the catalog"
+                yield from strange(channel, None, "", group / channel, why)
+        elif len(below) > 2 and below[1] == "c":
+            array, index = below[0], below[2].partition(".")[0]
+            slot = int(index) if index.isdigit() else None
+            if slot not in owned[channel]:
+                place = group / channel / array / "c" / below[2]
+                yield from strange(channel, slot, array, place, "belongs to no catalogued slot")
+            elif name.endswith(".partial"):
+                yield from strange(channel, slot, array, group / name, "was never finished")

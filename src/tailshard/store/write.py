@@ -23,6 +23,7 @@ from zarr.codecs import ZstdCodec
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
+from ..places import is_remote, remove_files, zarr_store
 from .cells import SLOT_ARRAYS, Statistics
 from .codec import IslandsCodec
 from .encode import ZSTD, write_matrices, write_values
@@ -61,7 +62,7 @@ def create_arrays(
     StoreError
         An array is there already with another geometry or type.
     """
-    root = zarr.open_group(events_group(store), mode="a")
+    root = zarr.open_group(zarr_store(events_group(store)), mode="a")
     root.attrs.put(dict(attributes or {}))
     for channel, count in slots.items():
         group = root.require_group(channel)
@@ -80,7 +81,7 @@ def create_columns(store: Path, channel: str, geometry: Geometry, described: Map
     """
     if not described:
         return
-    group = zarr.open_group(events_group(store), path=channel, mode="r+")
+    group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+")
     count = _slots(events_group(store) / channel, "split", geometry)
     for name, column in described.items():
         _create(group, name, column, count, geometry)
@@ -243,14 +244,22 @@ def write_column(
             f"{len(values)} rows do not fit slot {index} of {channel}/{name} in {store}, "
             f"which has {slots} slots of {geometry.slot}"
         )
-    _clear(folder / name, index)
+    if is_remote(store):  # a file that is written anew needs no clearing there
+        remove_files([] if len(values) else [shard_file(folder / name, index, 1 + len(column.shape))])
+    else:
+        _clear(folder / name, index)
     if len(values):
         write_values(folder, name, index, geometry, column, values)
 
 
 def clear_slot(store: Path, channel: str, index: int) -> None:
     """Remove every file of a slot; its rows read as fill values afterwards."""
-    for metadata in sorted((events_group(store) / channel).glob("*/zarr.json")):
+    folder = events_group(store) / channel
+    if is_remote(store):
+        dimensions = {name: 1 + len(its.shape) for name, its in _arrays_of(store, channel).items()}
+        remove_files(shard_file(folder / name, index, its) for name, its in dimensions.items())
+        return
+    for metadata in sorted(folder.glob("*/zarr.json")):
         _clear(metadata.parent, index)
 
 
@@ -266,7 +275,7 @@ def _clear(array: Path, index: int) -> None:
 def _arrays_of(store: Path, channel: str) -> dict[str, Column]:
     """Describe the arrays that a channel has, as they were created."""
     try:
-        group = zarr.open_group(events_group(store), path=channel, mode="r")
+        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
     return {
@@ -278,7 +287,7 @@ def _arrays_of(store: Path, channel: str) -> dict[str, Column]:
 
 
 def _slots(folder: Path, name: str, geometry: Geometry) -> int:
-    return int(zarr.open_array(folder / name, mode="r").shape[0]) // geometry.slot
+    return int(zarr.open_array(zarr_store(folder / name), mode="r").shape[0]) // geometry.slot
 
 
 def _check(

@@ -15,6 +15,7 @@ from typing import Any
 from ..config import Pipeline, content_hash
 from ..learning import Sampling
 from ..ledger import code_of, write_atomically
+from ..places import remove_file
 from ..progress import Progress
 from ..store.catalog import Catalog
 from ..train.distributed import train
@@ -139,6 +140,6 @@ def train_missing(
             stack.enter_context(ray_session(address))
         for number, network in enumerate(missing, start=1):
             progress(f"Training the network '{network.name}' ({number} of {len(missing)})", 0, 0)
-            (network.folder / _NOTE).unlink(missing_ok=True)
+            remove_file(network.folder / _NOTE)
             train(network.pipeline, store, network.folder, progress, address, in_process)
             network.note(catalog)

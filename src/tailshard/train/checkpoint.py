@@ -1,6 +1,5 @@
 """What outlives a training process: the state to continue from, and the finished model."""
 
-import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from ..errors import StateError, WorkdirError
 from ..features.islands import Islands
 from ..learning import Model
 from ..models import build
+from ..places import here, opened_whole
 from .background import Background
 from .metrics import EpochMetrics
 from .scaling import Events, Scaler, presence
@@ -245,18 +245,14 @@ def load_model(path: Path) -> LoadedModel:
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
+    with opened_whole(path) as file:
         torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with here(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StateError(f"{path} is damaged or was not written by tailshard ({reason})") from error

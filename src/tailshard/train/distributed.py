@@ -10,7 +10,6 @@ interrupted, all ranks go on from the last state. The output folder holds::
     ray/            states of an unfinished run, removed with the appearance of model.pt
 """
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ import torch
 
 from ..config import Pipeline
 from ..errors import ClusterError, ProcessingError, StateError, TailshardError
+from ..places import is_remote, make_folder, place, ray_storage, remove_tree
 from ..progress import Progress, silent
 from ..store.catalog import read_catalog
 from .checkpoint import TrainingState, save_model
@@ -36,6 +36,8 @@ from .ray_session import Layout, in_thread, lay_out, quiet, ray_session
 from .task import identity_of, task_of
 
 _STATE_FILE = "state.pt"
+_LOOK, _LOOK_REMOTE = 0.5, 5.0
+"""Seconds between two looks at the metrics: in a folder, and where every look is a request."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def train(
         A user's own model failed on a batch.
     """
     started = time.perf_counter()
-    store, out = Path(store).resolve(), Path(out).resolve()
+    store, out = place(store), place(out)
     catalog = read_catalog(store)
     weights = initial_weights(pipeline, catalog, initial, progress)
     task = replace(task_of(pipeline, store, catalog), initial=weights)
@@ -116,7 +118,7 @@ def train(
     else:
         with ray_session(address) as resources:
             _train_on_ray(task, out, run, lay_out(pipeline.training, resources), progress)
-    shutil.rmtree(out / "ray", ignore_errors=True)
+    remove_tree(out / "ray")
 
     history = read_metrics(out)
     best = min(history, key=lambda metrics: metrics.validation_loss)
@@ -147,7 +149,7 @@ def _prepare(out: Path, run: Path, progress: Progress) -> None:
             progress(f"Training goes on after epoch {len(state.history)}{batches}", 0, 0)
             return
     clear(out)
-    run.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(run.parent)
 
 
 def _last_state(run: Path) -> TrainingState:
@@ -156,14 +158,17 @@ def _last_state(run: Path) -> TrainingState:
 
     try:
         with quiet():
-            checkpoint = ray.train.Result.from_path(str(run)).checkpoint
+            where = ray_storage(run)
+            path, filesystem = where["storage_path"], where.get("storage_filesystem")
+            checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
     except Exception as error:
         # Whatever is wrong with Ray's notes, the run cannot go on from them.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise StateError(f"{run} has no checkpoint to go on from ({reason})") from error
     if checkpoint is None:
         raise StateError(f"{run} has no checkpoint to go on from")
-    return TrainingState.load(Path(checkpoint.path) / _STATE_FILE)
+    with checkpoint.as_directory() as folder:
+        return TrainingState.load(Path(folder) / _STATE_FILE)
 
 
 def _train_here(task: Task, out: Path, progress: Progress) -> None:
@@ -203,7 +208,7 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
         ),
         run_config=RunConfig(
             name=run.name,
-            storage_path=str(run.parent),
+            **ray_storage(run.parent),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=restarts, **controller_failures),
         ),
@@ -211,7 +216,7 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
     future = in_thread(trainer.fit, "tailshard-training")
     done, finished = -1, False
     while not finished:
-        finished = bool(wait([future], timeout=0.5).done)
+        finished = bool(wait([future], timeout=_LOOK_REMOTE if is_remote(out) else _LOOK).done)
         if (now := len(read_metrics(out))) > done:
             done = now
             progress("train", done, epochs)

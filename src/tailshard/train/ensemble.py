@@ -5,7 +5,6 @@ under one Ray. A member that is finished stays: an interrupted ensemble goes on 
 a seed that is added later costs that one training.
 """
 
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..config import Pipeline, content_hash
 from ..ledger import code_of
+from ..places import copy_file, place, remove_tree
 from ..progress import Progress, silent
 from ..store.catalog import read_catalog
 from .distributed import train
@@ -85,7 +85,7 @@ def train_all(
     if pipeline.training.seeds:
         return _train_ensemble(pipeline, store, out, progress, address, in_process, warm_start).to_dict()
     for folder in all_member_folders(out):
-        shutil.rmtree(folder)
+        remove_tree(folder)
     initial = _previous(out) if warm_start else None
     return train(pipeline, store, out, progress, address, in_process, initial).to_dict()
 
@@ -100,7 +100,7 @@ def _train_ensemble(
     warm_start: bool,
 ) -> EnsembleResult:
     started = time.perf_counter()
-    out = Path(out).resolve()
+    out = place(out)
     catalog, folders = read_catalog(store), member_folders(pipeline.training, out)
     members = {
         seed: pipeline.model_copy(update={"training": pipeline.training.of_seed(seed)}) for seed in folders
@@ -110,7 +110,7 @@ def _train_ensemble(
     clear(out)
     for folder in all_member_folders(out):
         if folder not in folders.values():
-            shutil.rmtree(folder)
+            remove_tree(folder)
     code = code_of("train")
     initial = {seed: _previous(folder) if warm_start else None for seed, folder in folders.items()}
     identities = {
@@ -128,9 +128,7 @@ def _train_ensemble(
             results[seed] = result.to_dict()
     first = folders[pipeline.training.seed]
     for name in (METRICS_FILE, MODEL_FILE):
-        aside = out / f".{name}"
-        shutil.copyfile(first / name, aside)
-        aside.replace(out / name)
+        copy_file(first / name, out / name)
     whole = {seed: result for seed, result in results.items() if result is not None}
     digest = hash_of_all(out / MODEL_FILE, {seed: result["model"] for seed, result in whole.items()})
     return EnsembleResult(digest, whole, missing, time.perf_counter() - started)

@@ -1,7 +1,6 @@
 """The model in force: which events it was trained on, and how the next one begins with it."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from ..config import Pipeline
 from ..errors import StateError, WorkdirError
 from ..ledger import write_atomically
+from ..places import copy_file, remove_file
 from ..progress import Progress
 from ..store.catalog import Catalog, Slot, read_catalog
 from .checkpoint import Weights, load_model, weights_of
@@ -103,9 +103,7 @@ def set_aside(model: Path) -> None:
     """Copy the model in force, every network of it, to where a training that begins with it looks for it."""
     for folder in (*all_member_folders(model), model):
         if (folder / MODEL_FILE).is_file():
-            aside = folder / f".{PREVIOUS}"
-            shutil.copyfile(folder / MODEL_FILE, aside)
-            aside.replace(folder / PREVIOUS)
+            copy_file(folder / MODEL_FILE, folder / PREVIOUS)
 
 
 def previous_hash(model: Path) -> str | None:
@@ -116,7 +114,7 @@ def previous_hash(model: Path) -> str | None:
 def _forget_previous(model: Path) -> None:
     """Remove what was set aside."""
     for folder in (model, *all_member_folders(model)):
-        (folder / PREVIOUS).unlink(missing_ok=True)
+        remove_file(folder / PREVIOUS)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ Knows no torch: whoever only asks what is there need not load it.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ..config import content_hash
 from ..errors import WorkdirError
 from ..learning import Training
 from ..ledger import write_atomically
+from ..places import remove_file, remove_tree
 
 MODEL_FILE = "model.pt"
 METRICS_FILE = "metrics.jsonl"
@@ -90,6 +90,6 @@ def finish(folder: Path, identity: str, result: Mapping[str, Any]) -> None:
 def clear(out: Path) -> None:
     """Remove what a training of one network leaves in its folder."""
     for name in ("ray", "tensorboard"):
-        shutil.rmtree(out / name, ignore_errors=True)
+        remove_tree(out / name)
     for name in (MODEL_FILE, METRICS_FILE):
-        (out / name).unlink(missing_ok=True)
+        remove_file(out / name)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..errors import WorkdirError
 from ..ledger import write_atomically
+from ..places import copy_file, is_remote
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Journal:
         from tensorboardX import SummaryWriter
 
         self._folder = folder
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs_done + 1)
+        # TensorBoard appends to its file, which an object store cannot: it gets all of it anew each time.
+        self._scratch = TemporaryDirectory(prefix="tailshard-") if is_remote(folder) else None
+        self._events = Path(self._scratch.name) if self._scratch else folder / "tensorboard"
+        self._board = SummaryWriter(str(self._events), purge_step=epochs_done + 1)
 
     def write(self, history: Sequence[EpochMetrics]) -> None:
         """Replace ``metrics.jsonl`` by all epochs so far; give the last one to TensorBoard."""
@@ -54,10 +59,15 @@ class Journal:
             if name not in ("epoch", "device"):
                 self._board.add_scalar(name, value, last.epoch)
         self._board.flush()
+        if self._scratch:
+            for file in self._events.iterdir():
+                copy_file(file, self._folder / "tensorboard" / file.name)
 
     def close(self) -> None:
         """Close TensorBoard's file."""
         self._board.close()
+        if self._scratch:
+            self._scratch.cleanup()
 
 
 def write_metrics(folder: Path, history: Sequence[EpochMetrics]) -> None:

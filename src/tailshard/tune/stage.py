@@ -10,7 +10,6 @@ those that have one for the same settings, events and code are not trained again
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ..config import Pipeline
 from ..errors import ConfigError, ProcessingError
 from ..launch import RayProfile
 from ..ledger import write_atomically
+from ..places import place, remove_file, remove_tree
 from ..progress import Progress, silent
 from ..store.catalog import read_catalog
 from .records import Json, Trial, read_record, record_of
@@ -71,15 +71,14 @@ def tune(
     trials = _plan(pipeline, store)
     for trial in trials:
         read_record(out, trial)
-    out.mkdir(parents=True, exist_ok=True)
     if not all(trial.is_over for trial in trials):
-        run_trials(pipeline, store.resolve(), out, trials, progress, profile or RayProfile())
-    shutil.rmtree(out / "ray", ignore_errors=True)
+        run_trials(pipeline, place(store), out, trials, progress, profile or RayProfile())
+    remove_tree(out / "ray")
     result = _summary(pipeline, trials)
     kept = {record_of(out, trial.number) for trial in trials}
     for file in out.glob("trial_*.json"):
         if file not in kept:
-            file.unlink()
+            remove_file(file)
     write_atomically(out / "summary.json", json.dumps(result, indent=1) + "\n")
     write_atomically(out / "best.yaml", _fragment(pipeline, result))
     return result

@@ -12,6 +12,7 @@ import torch
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError
 from ..launch import RayProfile
+from ..places import place, ray_storage
 from ..progress import Progress
 from ..train.ray_session import in_thread, quiet, ray_session
 from .records import Json, Trial, write_record
@@ -198,7 +199,7 @@ def _tuner(work: Work, asked: Sequence[Trial], share: Mapping[str, float], out: 
         param_space={"trial": tune.grid_search([trial.number for trial in asked])},
         tune_config=tune.TuneConfig(metric="merit", mode="max", scheduler=scheduler),
         run_config=tune.RunConfig(
-            name="trials", storage_path=str((out / "ray").resolve()), callbacks=[Recorder()], verbose=0
+            name="trials", **ray_storage(place(out / "ray")), callbacks=[Recorder()], verbose=0
         ),
     )
 

@@ -1,0 +1,260 @@
+"""S3-compatible object stores: paths in them, what goes wrong there, and a lock that is an object.
+
+Credentials and the address of the server come from where every AWS tool has them: ``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL`` and the files in ``~/.aws``.
+"""
+
+import json
+import os
+import platform
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import ClientError as ConnectionFailure
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from fsspec.asyn import sync_wrapper
+from s3fs import S3FileSystem
+from upath.implementations.cloud import S3Path
+from upath.registry import register_implementation
+
+from .errors import StorageError, WorkdirError
+
+LEASE = 60.0
+"""Seconds after its last renewal for which a lock holds."""
+RENEWAL = 10.0
+"""Seconds between two renewals."""
+
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_CREDENTIALS = (
+    *("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+    *("TokenRefreshRequired", "AllAccessDisabled", "AccountProblem", "RequestTimeTooSkewed"),
+)
+
+
+class ObjectStore(S3FileSystem):  # type: ignore[misc]
+    """An S3 server whose errors say what, where and what to do.
+
+    An object that does not exist is a FileNotFoundError, a condition of a write that is not met a
+    FileExistsError; everything else is a StorageError.
+    """
+
+    async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super()._call_s3(method, *arguments, **options)
+        except (OSError, BotoCoreError, ClientError, ConnectionFailure) as error:
+            told = _plain(error, options.get("Bucket", ""), options.get("Key", ""))
+            if told is error:
+                raise
+            raise told from error
+
+    # The base class has bound its own.
+    call_s3 = sync_wrapper(_call_s3)
+
+    async def _cat_file(self, path: str, *arguments: Any, **options: Any) -> bytes:
+        try:
+            content: bytes = await super()._cat_file(path, *arguments, **options)
+        except FileNotFoundError:
+            raise
+        except (OSError, BotoCoreError, ClientError, ConnectionFailure) as error:
+            raise _plain(error, *path.split("/", 1)) from error
+        return content
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), 1000):
+            await self._bulk_delete(list(keys[start : start + 1000]))
+
+    remove = sync_wrapper(_remove)
+
+    async def _remove_below(self, key: str) -> None:
+        await self._remove(await self._find(key))
+
+    remove_below = sync_wrapper(_remove_below)
+
+
+class ObjectPath(S3Path):  # type: ignore[misc]
+    """A path in an object store. Nothing that is listed is remembered: others write there, too."""
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **{"use_listings_cache": False, **options})
+
+    @classmethod
+    def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> ObjectStore:  # noqa: ARG003
+        return ObjectStore(**storage_options)
+
+
+register_implementation("s3", ObjectPath, clobber=True)
+
+
+def zarr_store_of(path: Any) -> Any:
+    """Give Zarr's store for a prefix; its requests run in Zarr's own event loop."""
+    from zarr.storage import FsspecStore
+
+    return FsspecStore(ObjectStore(asynchronous=True, **path.storage_options), path=path.path)
+
+
+def _plain(error: BaseException, bucket: str, key: str) -> Exception:
+    """Say of an error what a person can mend."""
+    where = f"s3://{bucket}/{key}".rstrip("/")
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    answer = next((each for each in chain if isinstance(each, ClientError)), None)
+    code = str(answer.response.get("Error", {}).get("Code", "")) if answer is not None else ""
+    if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+        return error
+    if code in _REFUSED:
+        return FileExistsError(f"{where} is there already, or was changed meanwhile")
+    why = " ".join(str(error).split()) or type(error).__name__
+    if code == "NoSuchBucket":
+        told = f"there is no bucket '{bucket}' on this server; make it, or name another"
+    elif any(isinstance(each, NoCredentialsError | PartialCredentialsError) for each in chain):
+        told = "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    elif code in _CREDENTIALS or isinstance(error, PermissionError):
+        told = (
+            f"the object store refuses these credentials ({code}: {why}); check AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and what the bucket allows"
+        )
+    elif code in ("InvalidRange", "416"):
+        told = "is damaged: it ends before what was asked for"
+    elif code:
+        told = f"the object store answers {code} ({why}); run the same again"
+    else:
+        told = (
+            f"the object store cannot be reached ({why}); check the network and AWS_ENDPOINT_URL, and run "
+            "the same again"
+        )
+    return StorageError(f"{where}: {told}")
+
+
+# -- the lock ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def leased(workdir: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a prefix of an object store, so that no two runs write below it.
+
+    The lock is an object that is only written where there is none. Its holder replaces it every `RENEWAL`
+    seconds; one that has not been renewed for `LEASE` seconds, by the server's own clock, is that of a
+    process that died, and may be taken over, by a write on condition that it is still as it was.
+
+    Parameters
+    ----------
+    workdir
+        The prefix.
+    wait
+        Seconds to wait for another process that renews it.
+
+    Raises
+    ------
+    WorkdirError
+        Another process is at work there; or this one was cut off for so long that another took over.
+    StorageError
+        The object store cannot be reached or written.
+    """
+    lock = _Lock(workdir)
+    lock.take(wait)
+    done = threading.Event()
+    keeper = threading.Thread(target=lock.keep, args=(done,), name="tailshard-lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not lock.lost:
+            raise
+    finally:
+        done.set()
+        keeper.join()
+        lock.release()
+    if lock.lost:
+        raise WorkdirError(
+            f"{workdir} could not be reached for {LEASE:g} s, and another tailshard has taken it over; what "
+            "was finished before is kept"
+        )
+
+
+class _Lock:
+    def __init__(self, workdir: Any) -> None:
+        self.lost = False
+        self._workdir, self._fs = workdir, workdir.fs
+        bucket, _, key = (workdir / ".lock").path.partition("/")
+        self._place = {"Bucket": bucket, "Key": key}
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._tag = ""
+
+    def take(self, wait: float) -> None:
+        first, until, seen = True, time.monotonic() + wait, ""
+        while True:
+            if self._put(IfNoneMatch="*"):
+                return
+            try:
+                found = self._fs.call_s3("head_object", **self._place)
+            except FileNotFoundError:
+                continue  # its holder has finished just now
+            tag, age = found["ETag"], _age(found)
+            if age > LEASE:
+                if self._put(IfMatch=tag):
+                    return
+                continue
+            # Somebody who renews it lives. Who does not may be dead: that is known when the lease is over.
+            lives = (age < 1 and not first) or (seen and tag != seen)
+            if lives and time.monotonic() >= until:
+                still = f" still, after {wait:g} s," if wait else ""
+                raise WorkdirError(
+                    f"another tailshard ({self._holder()}) is{still} at work in {self._workdir}; wait for it "
+                    "or use another --workdir"
+                )
+            first, seen = False, seen or tag
+            time.sleep(min(1.0, RENEWAL / 4))
+
+    def keep(self, done: threading.Event) -> None:
+        """Renew until it is done; stop the run where the lock is another's."""
+        renewed = time.monotonic()
+        while not done.wait(RENEWAL):
+            try:
+                if self._put(IfMatch=self._tag):
+                    renewed = time.monotonic()
+                    continue
+                self.lost = True
+            except StorageError:  # tried again, as long as nobody may have taken over
+                self.lost = time.monotonic() - renewed > LEASE
+            if self.lost:
+                if self._is_main:
+                    interrupt_main()
+                return
+
+    def release(self) -> None:
+        try:
+            if not self.lost and self._fs.call_s3("head_object", **self._place)["ETag"] == self._tag:
+                self._fs.call_s3("delete_object", **self._place)
+        except (FileNotFoundError, StorageError):
+            pass  # it ends by itself
+
+    def _put(self, **condition: str) -> bool:
+        holder = {"host": platform.node(), "process": os.getpid(), "token": uuid4().hex}
+        content = json.dumps(holder).encode()
+        try:
+            answer = self._fs.call_s3("put_object", **self._place, Body=content, **condition)
+        except (FileExistsError, FileNotFoundError):  # there is one; or the one of the condition is gone
+            return False
+        self._tag = answer["ETag"]
+        return True
+
+    def _holder(self) -> str:
+        try:
+            found = json.loads(self._fs.cat_file((self._workdir / ".lock").path))
+            return f"process {found['process']} on {found['host']}"
+        except (FileNotFoundError, ValueError, KeyError):
+            return "unknown"
+
+
+def _age(found: Mapping[str, Any]) -> float:
+    """Seconds since an object was written, by the clock of the server that has it."""
+    now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return float((now - found["LastModified"]).total_seconds())
