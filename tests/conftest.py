@@ -1,12 +1,14 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dask
 import pytest
 from distributed import Client
+from tests import servers
 
 from tailshard.config import Pipeline
 from tailshard.launch import WORKER_SETTINGS, DaskProfile, LocalProfile, dask_client
@@ -82,3 +84,21 @@ def dask_workers() -> Iterator[Client]:
 def profile(dask_workers: Client) -> LocalProfile:
     """Where searches run that need not start workers of their own, which takes seconds for each stage."""
     return LocalProfile(dask=DaskProfile(address=dask_workers.scheduler.address, workers=2))
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment by which clients find an S3 server on this machine."""
+    with servers.moto(tmp_path_factory.mktemp("moto")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(
+    s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
+    """URL of an empty bucket of that server, which all clients of this process find."""
+    import s3fs
+
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+    return f"s3://{name}"

@@ -7,9 +7,9 @@ Credentials and the address of the server come from where every AWS tool has the
 import json
 import os
 import platform
+import signal
 import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -36,6 +36,14 @@ _CREDENTIALS = (
     *("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
     *("TokenRefreshRequired", "AllAccessDisabled", "AccountProblem", "RequestTimeTooSkewed"),
 )
+
+
+_OPTIONS: dict[str, Any] = {
+    # Others write there, too: what is listed is not remembered.
+    "use_listings_cache": False,
+    # With more than one, every file is asked for its size before it is read.
+    "max_concurrency": 1,
+}
 
 
 class ObjectStore(S3FileSystem):  # type: ignore[misc]
@@ -79,10 +87,19 @@ class ObjectStore(S3FileSystem):  # type: ignore[misc]
 
 
 class ObjectPath(S3Path):  # type: ignore[misc]
-    """A path in an object store. Nothing that is listed is remembered: others write there, too."""
+    """A path in an object store."""
 
     def __init__(self, *parts: Any, **options: Any) -> None:
-        super().__init__(*parts, **{"use_listings_cache": False, **options})
+        super().__init__(*parts, **{**_OPTIONS, **options})
+
+    def read_bytes(self) -> bytes:
+        """Read an object by one request."""
+        content: bytes = self.fs.cat_file(self.path)
+        return content
+
+    def read_text(self, encoding: str | None = None, *_: Any, **__: Any) -> str:
+        """Read an object by one request."""
+        return self.read_bytes().decode(encoding or "utf-8")
 
     @classmethod
     def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> ObjectStore:  # noqa: ARG003
@@ -185,11 +202,11 @@ class _Lock:
         self._workdir, self._fs = workdir, workdir.fs
         bucket, _, key = (workdir / ".lock").path.partition("/")
         self._place = {"Bucket": bucket, "Key": key}
-        self._is_main = threading.current_thread() is threading.main_thread()
+        self._holder_thread = threading.current_thread()
         self._tag = ""
 
     def take(self, wait: float) -> None:
-        first, until, seen = True, time.monotonic() + wait, ""
+        until, seen = time.monotonic() + wait, ""
         while True:
             if self._put(IfNoneMatch="*"):
                 return
@@ -197,20 +214,19 @@ class _Lock:
                 found = self._fs.call_s3("head_object", **self._place)
             except FileNotFoundError:
                 continue  # its holder has finished just now
-            tag, age = found["ETag"], _age(found)
-            if age > LEASE:
+            tag = found["ETag"]
+            if _age(found) > LEASE:
                 if self._put(IfMatch=tag):
                     return
                 continue
             # Somebody who renews it lives. Who does not may be dead: that is known when the lease is over.
-            lives = (age < 1 and not first) or (seen and tag != seen)
-            if lives and time.monotonic() >= until:
+            if seen not in ("", tag) and time.monotonic() >= until:
                 still = f" still, after {wait:g} s," if wait else ""
                 raise WorkdirError(
                     f"another tailshard ({self._holder()}) is{still} at work in {self._workdir}; wait for it "
                     "or use another --workdir"
                 )
-            first, seen = False, seen or tag
+            seen = seen or tag
             time.sleep(min(1.0, RENEWAL / 4))
 
     def keep(self, done: threading.Event) -> None:
@@ -225,8 +241,8 @@ class _Lock:
             except StorageError:  # tried again, as long as nobody may have taken over
                 self.lost = time.monotonic() - renewed > LEASE
             if self.lost:
-                if self._is_main:
-                    interrupt_main()
+                if self._holder_thread is threading.main_thread():  # no other can be stopped
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
     def release(self) -> None:

@@ -172,7 +172,7 @@ def _link_channel(store: Path, place: Path, channel: str) -> None:
             os.link(path, new)
         except OSError:
             copy_file(path, new)
-    errors = zarr.open_array(events_group(place), path=f"{channel}/{ERROR}", mode="r+").attrs
+    errors = zarr.open_array(events_group(place), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3).attrs
     errors.put({name: value for name, value in errors.items() if name != MODEL})
 
 

@@ -276,7 +276,9 @@ def _add(events: list[int]) -> int:
 
 
 def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
-    return zarr.open_array(zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+")
+    return zarr.open_array(
+        zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3
+    )
 
 
 def _note(store: Path, channel: str, **noted: str | None) -> None:

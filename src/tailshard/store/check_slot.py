@@ -26,7 +26,6 @@ from ..config import Features
 from ..errors import StoreError, TailshardError
 from ..features.islands import Islands
 from ..features.rmm import islands_from_objects
-from ..places import zarr_store
 from .catalog import Slot
 from .cells import SLOT_ARRAYS, Statistics
 from .layout import SPLITS, Geometry, events_group, shard_file
@@ -108,7 +107,6 @@ class _SlotCheck:
     faults: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._arrays: dict[str, zarr.Array[Any]] = {}
         self.reader = ShardReader(self.store)
         self.first = self.geometry.first_row(self.slot.index)
         self.rows = sum(self.slot.rows)
@@ -168,10 +166,7 @@ class _SlotCheck:
         return None if found is None else found[0]
 
     def _array(self, name: str) -> "zarr.Array[Any]":
-        if name not in self._arrays:
-            path = f"{self.slot.channel}/{name}"
-            self._arrays[name] = zarr.open_array(zarr_store(events_group(self.store)), path=path, mode="r")
-        return self._arrays[name]
+        return self.reader.array(self.slot.channel, name)
 
     def _pieces(self, name: str) -> Iterator[tuple[int, int]]:
         """Cut the rows up to the end of the last chunk in use, and look for chunks beyond."""

@@ -122,7 +122,7 @@ def _clear(place: Path) -> None:
 
 def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry) -> None:
     """Create the arrays of all channels with the names, lengths and attributes of a store's."""
-    root = zarr.open_group(zarr_store(events_group(store)), mode="r")
+    root = zarr.open_group(zarr_store(events_group(store)), mode="r", zarr_format=3)
     known = {*columns(geometry, {}), *SLOT_ARRAYS}
     lengths, quantities = {}, {}
     for channel in catalog.channels:
@@ -134,7 +134,9 @@ def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry)
     create_arrays(place, lengths, geometry, quantities, dict(root.attrs))
     for channel in catalog.channels:
         for name, array in open_channel(store, channel.name).arrays():
-            copy = zarr.open_array(events_group(place), path=f"{channel.name}/{name}", mode="r+")
+            copy = zarr.open_array(
+                events_group(place), path=f"{channel.name}/{name}", mode="r+", zarr_format=3
+            )
             if dict(copy.attrs) != dict(array.attrs):
                 copy.attrs.put(dict(array.attrs))
 

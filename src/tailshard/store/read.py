@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
-from ..places import zarr_store
+from ..places import is_remote, zarr_store
 from .catalog import Catalog, Slot
 from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
@@ -65,7 +65,7 @@ class ZarrReader:
         self, channel: str, name: str, start: int, stop: int, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Read rows; see `RowReader.read`."""
-        array = self._array(channel, name)
+        array = self.array(channel, name)
         self._check_presence(array, channel, name, start, stop)
         try:
             rows = np.asarray(array[start:stop])
@@ -92,7 +92,7 @@ class ZarrReader:
             raise self._damaged(channel, "rmm", start, stop, error) from error
 
     def _counts(self, channel: str) -> tuple[int, ...]:
-        counts: Any = self._array(channel, "rmm").attrs[COUNTS]
+        counts: Any = self.array(channel, "rmm").attrs[COUNTS]
         return tuple(counts)
 
     def _damaged(self, channel: str, name: str, start: int, stop: int, error: Exception) -> StoreError:
@@ -101,11 +101,18 @@ class ZarrReader:
             "run tailshard verify to see what else is, remove the store and run tailshard ingest"
         )
 
-    def _array(self, channel: str, name: str) -> "zarr.Array[Any]":
+    def array(self, channel: str, name: str) -> "zarr.Array[Any]":
+        """Open an array, once.
+
+        Raises
+        ------
+        StoreError
+            There is none.
+        """
         if (channel, name) not in self._arrays:
             try:
                 self._arrays[channel, name] = zarr.open_array(
-                    zarr_store(self._store), path=f"{channel}/{name}", mode="r"
+                    zarr_store(self._store), path=f"{channel}/{name}", mode="r", zarr_format=3
                 )
             except (FileNotFoundError, ValueError) as error:
                 raise StoreError(
@@ -125,10 +132,7 @@ class ZarrReader:
         for index in range(start // slot, -(-stop // slot)):
             file = shard_file(self._store / channel / name, index, array.ndim)
             if not _size(file):
-                todo = "score" if name == "error" or name.startswith(SCORE_PREFIX) else "ingest"
-                raise StoreError(
-                    f"{file} is absent or empty: slot {index} was not written; run tailshard {todo}"
-                )
+                raise _absent(file, name, index)
 
 
 class ShardReader(ZarrReader):
@@ -147,8 +151,11 @@ class ShardReader(ZarrReader):
         self, channel: str, name: str, start: int, stop: int, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Read rows; see `RowReader.read`."""
-        array = self._array(channel, name)
-        if array.shards is None or isinstance(_serializer(array), IslandsCodec):
+        array = self.array(channel, name)
+        if array.shards is None:
+            if not is_remote(self._store):
+                return super().read(channel, name, start, stop, out)
+        elif isinstance(_serializer(array), IslandsCodec):
             return super().read(channel, name, start, stop, out)
         shape = array.chunks
         dtype = array.dtype.newbyteorder("<")
@@ -164,7 +171,7 @@ class ShardReader(ZarrReader):
 
     def read_islands(self, channel: str, start: int, stop: int, memory: Memory = fresh) -> Islands:
         """Read matrices; see `RowReader.read_islands`."""
-        array, counts = self._array(channel, "rmm"), self._counts(channel)
+        array, counts = self.array(channel, "rmm"), self._counts(channel)
         if not isinstance(_serializer(array), IslandsCodec):
             return super().read_islands(channel, start, stop, memory)
         chunk = array.chunks[0]
@@ -180,25 +187,42 @@ class ShardReader(ZarrReader):
         self, channel: str, name: str, start: int, stop: int, decode: Callable[[NDArray[np.uint8]], Decoded]
     ) -> Iterator[tuple[Decoded, int, int]]:
         """Decode the chunks that hold rows ``[start, stop)``; with each, which rows of it."""
-        array = self._array(channel, name)
+        array = self.array(channel, name)
         if not 0 <= start <= stop <= array.shape[0]:
             raise StoreError(
                 f"{channel}/{name} in {self._store} has {array.shape[0]} rows, asked for {start} to {stop}"
             )
         chunk, in_shard = array.chunks[0], _chunks_in_shard(array)
         for number in range(start // chunk, -(-stop // chunk)):
-            shard = self._shard(channel, name, number // in_shard)
+            if array.shards is None:
+                content = self._whole(channel, name, number)
+            else:
+                shard = self._shard(channel, name, number // in_shard)
+                content = shard.chunk(number % in_shard, self._room)
             try:
-                rows = decode(shard.chunk(number % in_shard, self._room))
+                rows = decode(content)
             except (ValueError, RuntimeError) as error:
                 raise self._damaged(channel, name, start, stop, error) from error
             first = number * chunk
             yield rows, max(start - first, 0), min(stop - first, chunk)
 
+    def _whole(self, channel: str, name: str, index: int) -> NDArray[np.uint8]:
+        """Read a file that is one chunk: of an object store, by one request."""
+        file = shard_file(self._store / channel / name, index, self.array(channel, name).ndim)
+        try:
+            return np.frombuffer(file.read_bytes(), np.uint8)
+        except FileNotFoundError:
+            raise _absent(file, name, index) from None
+
     def _open_shard(self, channel: str, name: str, index: int) -> Shard:
-        array = self._array(channel, name)
+        array = self.array(channel, name)
         path = shard_file(self._store / channel / name, index, array.ndim)
         return open_shard(path, _chunks_in_shard(array))
+
+
+def _absent(file: Path, name: str, index: int) -> StoreError:
+    todo = "score" if name == "error" or name.startswith(SCORE_PREFIX) else "ingest"
+    return StoreError(f"{file} is absent or empty: slot {index} was not written; run tailshard {todo}")
 
 
 def _size(file: Path) -> int:
@@ -227,7 +251,7 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
         There is none.
     """
     try:
-        return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r")
+        return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 
@@ -259,7 +283,7 @@ def statistics(
     StoreError
         There is no such channel, or statistics are absent or damaged.
     """
-    reader = ZarrReader(store)
+    reader = ShardReader(store)
     wanted = range(len(SPLITS)) if split is None else (SPLITS.index(split),)
     for channel in channels:
         catalog.channel(channel)

@@ -147,7 +147,9 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
             faults.append(Fault(channel.name, None, "", "the channel's zarr.json is absent"))
         for name in (*expected, *SLOT_ARRAYS):
             try:
-                array = zarr.open_array(zarr_store(group), path=f"{channel.name}/{name}", mode="r")
+                array = zarr.open_array(
+                    zarr_store(group), path=f"{channel.name}/{name}", mode="r", zarr_format=3
+                )
                 wrong = _unlike(array, expected.get(name, SLOT_ARRAYS.get(name)), catalog.geometry, length)
             except FileNotFoundError:
                 wrong = "is absent"

@@ -62,7 +62,7 @@ def create_arrays(
     StoreError
         An array is there already with another geometry or type.
     """
-    root = zarr.open_group(zarr_store(events_group(store)), mode="a")
+    root = zarr.open_group(zarr_store(events_group(store)), mode="a", zarr_format=3)
     root.attrs.put(dict(attributes or {}))
     for channel, count in slots.items():
         group = root.require_group(channel)
@@ -81,8 +81,9 @@ def create_columns(store: Path, channel: str, geometry: Geometry, described: Map
     """
     if not described:
         return
-    group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+")
-    count = _slots(events_group(store) / channel, "split", geometry)
+    group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+", zarr_format=3)
+    count = int(zarr.open_array(group.store, path=f"{channel}/split", mode="r", zarr_format=3).shape[0])
+    count //= geometry.slot
     for name, column in described.items():
         _create(group, name, column, count, geometry)
 
@@ -139,7 +140,7 @@ def _create_or_resize(group: zarr.Group, name: str, geometry: Geometry, **wanted
         # The shard index keeps Zarr's default: at the end, guarded by CRC32C.
         group.create_array(name, **_encoding(name, geometry), **wanted)
         return
-    array = zarr.open_array(group.store, path=f"{group.path}/{name}", mode="r+")
+    array = zarr.open_array(group.store, path=f"{group.path}/{name}", mode="r+", zarr_format=3)
     found = (str(array.dtype), array.chunks, array.shards, array.shape[1:])
     asked = (wanted["dtype"], wanted["chunks"], wanted["shards"], wanted["shape"][1:])
     if found != asked:
@@ -185,11 +186,12 @@ def write_slot(
         The columns do not fit the arrays or each other, or hold weights or cells that are not finite.
     """
     where = f"slot {index} of channel '{channel}' in {store}"
-    described = _arrays_of(store, channel)
-    slots = _slots(events_group(store) / channel, "split", geometry)
+    arrays = _arrays_of(store, channel)
+    described = {name: _column(array) for name, array in arrays.items()}
+    slots = int(arrays["split"].shape[0]) // geometry.slot
     _check(columns, split, described, geometry, slots, index, where)
     islands = _islands(columns, geometry, where)
-    clear_slot(store, channel, index)
+    _clear_slot(events_group(store) / channel, described, index)
     rows = tuple(int(count) for count in np.bincount(split, minlength=4)[1:4])
     if (split[:-1] > split[1:]).any():
         order = np.argsort(split, kind="stable")
@@ -234,11 +236,14 @@ def write_column(
     StoreError
         There is no such array, or it holds fewer rows than there are values.
     """
-    column = _arrays_of(store, channel).get(name)
-    if column is None:
-        raise StoreError(f"channel '{channel}' of {store} has no array '{name}'; run tailshard ingest")
     folder = events_group(store) / channel
-    slots = _slots(folder, name, geometry)
+    try:
+        array = zarr.open_array(zarr_store(folder / name), mode="r", zarr_format=3)
+    except FileNotFoundError:
+        raise StoreError(
+            f"channel '{channel}' of {store} has no array '{name}'; run tailshard ingest"
+        ) from None
+    column, slots = _column(array), int(array.shape[0]) // geometry.slot
     if len(values) > geometry.slot or index >= slots:
         raise StoreError(
             f"{len(values)} rows do not fit slot {index} of {channel}/{name} in {store}, "
@@ -254,13 +259,16 @@ def write_column(
 
 def clear_slot(store: Path, channel: str, index: int) -> None:
     """Remove every file of a slot; its rows read as fill values afterwards."""
-    folder = events_group(store) / channel
-    if is_remote(store):
-        dimensions = {name: 1 + len(its.shape) for name, its in _arrays_of(store, channel).items()}
-        remove_files(shard_file(folder / name, index, its) for name, its in dimensions.items())
+    described = {name: _column(array) for name, array in _arrays_of(store, channel).items()}
+    _clear_slot(events_group(store) / channel, described, index)
+
+
+def _clear_slot(folder: Path, described: Mapping[str, Column], index: int) -> None:
+    if is_remote(folder):
+        remove_files(shard_file(folder / name, index, 1 + len(its.shape)) for name, its in described.items())
         return
-    for metadata in sorted(folder.glob("*/zarr.json")):
-        _clear(metadata.parent, index)
+    for name in described:
+        _clear(folder / name, index)
 
 
 def _clear(array: Path, index: int) -> None:
@@ -272,22 +280,19 @@ def _clear(array: Path, index: int) -> None:
             file.unlink(missing_ok=True)
 
 
-def _arrays_of(store: Path, channel: str) -> dict[str, Column]:
-    """Describe the arrays that a channel has, as they were created."""
+def _arrays_of(store: Path, channel: str) -> "dict[str, zarr.Array[Any]]":
+    """Find the arrays that a channel has."""
     try:
-        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r")
+        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
-    return {
-        name: Column(
-            str(array.dtype), shape=array.shape[1:], fill=array.fill_value, streamed=array.shards is not None
-        )
-        for name, array in group.arrays()
-    }
+    return dict(group.arrays())
 
 
-def _slots(folder: Path, name: str, geometry: Geometry) -> int:
-    return int(zarr.open_array(zarr_store(folder / name), mode="r").shape[0]) // geometry.slot
+def _column(array: "zarr.Array[Any]") -> Column:
+    """Describe an array as it was created."""
+    fill: Any = array.fill_value
+    return Column(str(array.dtype), shape=array.shape[1:], fill=fill, streamed=array.shards is not None)
 
 
 def _check(
