@@ -61,7 +61,7 @@ def test_the_lock_of_a_process_that_died_is_taken_over_when_its_lease_is_over(wo
     with locked(workdir):
         assert time.monotonic() - began > 1.5  # times of objects are whole seconds
     # It comes to life again, and finds that the lock is not its own.
-    assert not dead._put(IfMatch=dead._tag)
+    assert not dead._put(dead._tag)
 
 
 def _work_on(workdir: Path, seconds: float) -> None:

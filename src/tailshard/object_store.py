@@ -208,7 +208,7 @@ class _Lock:
     def take(self, wait: float) -> None:
         until, seen = time.monotonic() + wait, ""
         while True:
-            if self._put(IfNoneMatch="*"):
+            if self._put():
                 return
             try:
                 found = self._fs.call_s3("head_object", **self._place)
@@ -216,7 +216,7 @@ class _Lock:
                 continue  # its holder has finished just now
             tag = found["ETag"]
             if _age(found) > LEASE:
-                if self._put(IfMatch=tag):
+                if self._put(tag):
                     return
                 continue
             # Somebody who renews it lives. Who does not may be dead: that is known when the lease is over.
@@ -234,7 +234,7 @@ class _Lock:
         renewed = time.monotonic()
         while not done.wait(RENEWAL):
             try:
-                if self._put(IfMatch=self._tag):
+                if self._put(self._tag):
                     renewed = time.monotonic()
                     continue
                 self.lost = True
@@ -252,15 +252,20 @@ class _Lock:
         except (FileNotFoundError, StorageError):
             pass  # it ends by itself
 
-    def _put(self, **condition: str) -> bool:
+    def _put(self, expected: str = "") -> bool:
+        """Write the lock if it is still as expected, or if there is none; tell whether it was."""
         holder = {"host": platform.node(), "process": os.getpid(), "token": uuid4().hex}
         content = json.dumps(holder).encode()
-        try:
-            answer = self._fs.call_s3("put_object", **self._place, Body=content, **condition)
-        except (FileExistsError, FileNotFoundError):  # there is one; or the one of the condition is gone
-            return False
-        self._tag = answer["ETag"]
-        return True
+        # Servers of Ceph compare a tag without its quotation marks.
+        tags = (expected, expected.strip('"'))
+        for condition in [{"IfMatch": tag} for tag in tags] if expected else [{"IfNoneMatch": "*"}]:
+            try:
+                answer = self._fs.call_s3("put_object", **self._place, Body=content, **condition)
+            except (FileExistsError, FileNotFoundError):  # there is one; or the one that was expected is gone
+                continue
+            self._tag = answer["ETag"]
+            return True
+        return False
 
     def _holder(self) -> str:
         try:
