@@ -84,6 +84,9 @@ def dask_workers() -> Iterator[Client]:
 def profile(dask_workers: Client) -> LocalProfile:
     """Where searches run that need not start workers of their own, which takes seconds for each stage."""
     return LocalProfile(dask=DaskProfile(address=dask_workers.scheduler.address, workers=2))
+
+
+@pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Environment by which clients find an S3 server on this machine."""
     with servers.moto(tmp_path_factory.mktemp("moto")) as environment:

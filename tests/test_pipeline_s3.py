@@ -1,9 +1,18 @@
 """A search in an object store is the search in a folder, byte for byte."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests import servers
 from tests.clusters import threads_of_this_process
 
 from tailshard import object_store
@@ -12,12 +21,14 @@ from tailshard.errors import WorkdirError
 from tailshard.ingest.stage import ingest
 from tailshard.object_store import leased
 from tailshard.pipeline import Search
-from tailshard.pipeline_files import load
+from tailshard.pipeline_files import load, shipped
 from tailshard.places import files_below, place
 from tailshard.search.histogram import histogram
 from tailshard.search.score import score, unscored
 from tailshard.toys import make_toys
 from tailshard.train.ensemble import train_all
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 PIPELINE = """
 name: small
@@ -93,3 +104,87 @@ def test_a_search_in_an_object_store_says_what_is_stale_and_is_held_by_one(
         pytest.raises(WorkdirError, match=r"another tailshard .* is at work in s3://"),
     ):
         search.perform_all()
+
+
+# -- the whole street, with real processes, against a real server -------------------------------------
+
+DEMO = ("store.slot=1024", "store.chunk=256", "training.epochs=2", "training.batch_size=256")
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, str]]:
+    """Environment by which clients find Ceph's S3 server, or moto's where it is not installed."""
+    tools = Path(os.environ.get("TAILSHARD_SHARED", REPOSITORY.parent / "shared")) / "tools"
+    has_ceph = shutil.which("radosgw") and shutil.which("ceph-osd") and tools.is_dir()
+    folder = tmp_path_factory.mktemp("server")
+    with servers.ceph(tools, folder) if has_ceph else servers.moto(folder) as environment:
+        yield environment
+
+
+def _command(verb: str, workdir: object, toys: Path) -> list[str]:
+    settings = [part for each in DEMO for part in ("--set", each)]
+    where = ["--workdir", str(workdir), "--data-root", str(toys), "--workers", "2", "--json"]
+    start = "from tailshard.cli import main; main()"
+    return [sys.executable, "-c", start, verb, str(shipped("demo")), *where, *settings]
+
+
+def _call(verb: str, workdir: object, toys: Path) -> dict[str, Any]:
+    called = subprocess.run(_command(verb, workdir, toys), capture_output=True, text=True, check=False)
+    assert called.returncode == 0, called.stderr[-3000:]
+    told: dict[str, Any] = json.loads(called.stdout)
+    return told
+
+
+def _compared(workdir: Path) -> dict[str, bytes]:
+    """Content that two searches have in common, whatever they went through."""
+    wanted = ("store/events.zarr/", "results/histograms.json", "results/regions.json", "results/cells.npz")
+    return {name: (workdir / name).read_bytes() for name in files_below(workdir) if name.startswith(wanted)}
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_in_an_object_store_and_takes_in_files_that_arrive(
+    server: Mapping[str, str], toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("searches")
+    there, here = place("s3://searches/demo"), tmp_path / "work"
+    shutil.copytree(toys, tmp_path / "toys")
+    late = (tmp_path / "toys" / "data_1.root").rename(tmp_path / "late.root")
+
+    # Killed while slots are filled, workers and all.
+    log = (tmp_path / "killed.log").open("wb")
+    killed = subprocess.Popen(
+        _command("run", there, tmp_path / "toys"), start_new_session=True, stdout=log, stderr=log
+    )
+    until = time.monotonic() + 120
+    while not (there / "store" / "pending.json").exists() and time.monotonic() < until:
+        assert killed.poll() is None, (tmp_path / "killed.log").read_text()
+        time.sleep(0.2)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    log.close()
+    assert (there / ".lock").exists()
+
+    # The lock of the dead is taken over when its lease is over.
+    first = _call("run", there, tmp_path / "toys")["stages"]
+    assert first["ingest"]["slots"]["kept"] > 0
+    assert all(stage["did"] for stage in first.values())
+    assert not any(stage["did"] for stage in _call("run", there, tmp_path / "toys")["stages"].values())
+    _call("run", here, tmp_path / "toys")
+    assert _compared(here) == _compared(there)
+
+    late.rename(tmp_path / "toys" / "data_1.root")
+    os.utime(tmp_path / "toys" / "data_1.root", (1e9, 1e9))
+    updated = _call("update", there, tmp_path / "toys")
+    assert [Path(name).name for name in updated["files"]["added"]] == ["data_1.root"]
+    assert updated["partitions"]["kept"] > updated["partitions"]["read"] > 0
+    assert not updated["model"]["retrained"]
+    _call("update", here, tmp_path / "toys")
+    assert _compared(here) == _compared(there)
+    status = _call("status", there, tmp_path / "toys")
+    assert all(stage["state"] in ("current", "kept") for stage in status["stages"])

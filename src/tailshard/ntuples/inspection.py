@@ -91,7 +91,13 @@ def _look(url: str, tree: str, branches: Iterable[str]) -> FileInfo:
         raise InputError("is a folder, not a file; name the files in it, for example with *.root")
     if size == 0:
         raise _UnfinishedError("is empty: 0 bytes")
-    if (magic := filesystem.cat_file(path, start=0, end=4)) != b"root":
+    magic = filesystem.cat_file(path, start=0, end=4)
+    if len(magic) > 4:
+        raise InputError(
+            f"cannot be read in parts: its server sent {len(magic):,} bytes where 4 were asked for; use one "
+            "that knows byte ranges, such as nginx or XRootD, or copy the file"
+        )
+    if magic != b"root":
         # A copy that has reserved its room has zeros where nothing is written yet.
         begun = b"root".startswith(magic) or not magic.strip(b"\0")
         kind = _UnfinishedError if begun else InputError
