@@ -8,7 +8,7 @@ from pathlib import Path
 import dask
 import pytest
 from distributed import Client
-from tests import servers
+from tests.servers import storage as servers
 
 from tailshard.config import Pipeline
 from tailshard.launch import WORKER_SETTINGS, DaskProfile, LocalProfile, dask_client

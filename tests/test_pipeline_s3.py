@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import servers
 from tests.clusters import threads_of_this_process
+from tests.servers import storage as servers
 
 from tailshard import object_store
 from tailshard.config import Pipeline
@@ -25,7 +25,6 @@ from tailshard.pipeline_files import load, shipped
 from tailshard.places import files_below, place
 from tailshard.search.histogram import histogram
 from tailshard.search.score import score, unscored
-from tailshard.stages import STAGES
 from tailshard.toys import make_toys
 from tailshard.train.ensemble import train_all
 
@@ -134,7 +133,7 @@ def _command(verb: str, workdir: object, toys: Path) -> list[str]:
 def _call(verb: str, workdir: object, toys: Path) -> dict[str, Any]:
     called = subprocess.run(_command(verb, workdir, toys), capture_output=True, text=True, check=False)
     assert called.returncode == 0, called.stderr[-3000:]
-    told: dict[str, Any] = json.loads(called.stdout)
+    told: dict[str, Any] = json.loads(called.stdout)["result"]
     return told
 
 
@@ -172,7 +171,7 @@ def test_a_search_that_is_killed_goes_on_in_an_object_store_and_takes_in_files_t
     assert (there / ".lock").exists()
 
     # The lock of the dead is taken over when its lease is over.
-    first = _call("run", there, tmp_path / "toys")
+    first = _call("run", there, tmp_path / "toys")["stages"]
     assert first["ingest"]["slots"]["kept"] > 0
     assert all(stage["did"] for stage in first.values())
     _call("run", here, tmp_path / "toys")

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests import servers
 from tests.clusters import threads_of_this_process
+from tests.servers import storage as servers
 
 from tailshard.config import Pipeline
 from tailshard.errors import InputError
