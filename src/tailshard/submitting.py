@@ -26,6 +26,7 @@ from .launch import ClusterProfile, load_profile
 from .launch.site import Job, JobState, Order, Site, Telling, site_of
 from .ledger import locked, write_atomically
 from .pipeline import Search
+from .places import local
 
 Json = dict[str, Any]
 
@@ -76,6 +77,7 @@ def launch(search: Search, dry_run: bool = False) -> Json:
 
 
 def _launched(search: Search, dry_run: bool) -> Json:
+    local(search.workdir, "a search whose stages are jobs")
     site, order = site_of(search.profile), order_of(search)
     known = with_states(search, read_jobs(search.workdir))
     states = search.states(keep_model=False)

@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClusterError
+from ..places import local
 from .interfaces import address_of
 from .profile import Resources, SlurmProfile
 from .slurm import WORKERS, call, common_options, gpus_of, in_job, mebibytes, states_of_user
@@ -61,7 +62,7 @@ def slurm_workers(
     from distributed import Client
 
     resources = profile.stages.of(stage)
-    logs = workdir / "logs"
+    logs = local(workdir, "a search with Dask workers that are jobs of SLURM") / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     (workdir / "jobs").mkdir(exist_ok=True)
     leader = os.environ.get("SLURM_JOB_ID", f"{os.uname().nodename}-{os.getpid()}")
