@@ -1,0 +1,113 @@
+"""What a finished work directory holds, as digests: equal digests are equal results.
+
+Times, host names and process numbers are left out, and what tailshard calls rubbish; nothing else is.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tailshard.store.catalog import read_catalog
+from tailshard.store.stream import Stream
+
+EPOCHS_COMPARED = 3
+
+_TIMES = {"seconds", "validation_seconds", "waited", "events_per_second"}
+_EXACT = ("store/events.zarr", "results", "partials")
+
+
+def digests(workdir: Path, batch_size: int) -> dict[str, str]:
+    """Give the digest of everything that a search has found, by what it is.
+
+    Bytes of every file of the store (matrices, errors, statistics, metadata), of the catalog, of the results
+    (histograms, regions, cells, summary, candidates, limits) and of the kept sums; tensors of the network and its
+    losses epoch by epoch; histograms of the report; events of every batch, in order.
+    """
+    found = dict(_files(workdir))
+    found["model/model.pt"] = _network(workdir / "model" / "model.pt")
+    lines = (workdir / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [{k: v for k, v in json.loads(line).items() if k not in _TIMES} for line in lines]
+    found["model/metrics.jsonl"] = _digest(json.dumps(losses).encode())
+    found["batches"] = _batches(workdir / "store", batch_size)
+    if not (workdir / "report" / "index.html").is_file():
+        raise AssertionError(f"{workdir} has no page")
+    return found
+
+
+def differences(reference: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Name what is missing, what nobody expects, and what is not equal."""
+    names = sorted({*reference, *found})
+    return [
+        f"{name}: {'missing' if name not in found else 'unexpected' if name not in reference else 'differs'}"
+        for name in names
+        if reference.get(name) != found.get(name)
+    ]
+
+
+def _files(workdir: Path) -> Iterator[tuple[str, str]]:
+    catalog = read_catalog(workdir / "store")  # a catalog that cannot be read is no result
+    slots = {(slot.channel, str(slot.index)) for slot in catalog.slots}
+    single = [workdir / "store" / "catalog.json", workdir / "report" / "histograms.uhi.json"]
+    for path in (*single, *(file for name in _EXACT for file in sorted((workdir / name).rglob("*")))):
+        if path.is_file() and not _is_rubbish(path, workdir, slots):
+            yield str(path.relative_to(workdir)), _content(path)
+
+
+def _content(path: Path) -> str:
+    if not zipfile.is_zipfile(path):
+        return _digest(path.read_bytes())
+    with zipfile.ZipFile(path) as file:  # whose directory holds times
+        return _digest(json.dumps({name: _digest(file.read(name)) for name in file.namelist()}).encode())
+
+
+def _is_rubbish(path: Path, workdir: Path, slots: set[tuple[str, str]]) -> bool:
+    """Tell whether nobody reads a file: what was written aside, and shards of slots without a name."""
+    if path.name.startswith(".") or path.name.endswith(".partial"):
+        return True
+    parts = path.relative_to(workdir).parts
+    return parts[:2] == ("store", "events.zarr") and parts[4:5] == ("c",) and (parts[2], parts[5]) not in slots
+
+
+def _network(path: Path) -> str:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    digest = hashlib.sha256()
+    _add(digest, content)
+    return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", content: object) -> None:
+    if isinstance(content, torch.Tensor):
+        digest.update(f"{content.dtype}{tuple(content.shape)}".encode())
+        digest.update(content.contiguous().numpy().tobytes())
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            digest.update(repr(name).encode())
+            _add(digest, value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _add(digest, value)
+    else:
+        digest.update(repr(content).encode())
+
+
+def _batches(store: Path, batch_size: int) -> str:
+    """Digest of the events that training is given, batch by batch."""
+    catalog = read_catalog(store)
+    channels = [channel.name for channel in catalog.channels if channel.kind == "background"]
+    digest = hashlib.sha256()
+    stream = Stream(store, channels, "training", batch_size, 1)
+    for epoch in range(EPOCHS_COMPARED):
+        for batch in stream.epoch(epoch):
+            digest.update(np.int64([epoch, batch.number, len(batch.weight)]).tobytes())
+            digest.update(batch.islands.cells.tobytes())
+            digest.update(batch.weight.tobytes())
+    return digest.hexdigest()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
