@@ -6,6 +6,7 @@ Times, host names and process numbers are left out, and what tailshard calls rub
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,14 +26,17 @@ def digests(workdir: Path, batch_size: int) -> dict[str, str]:
     """Give the digest of everything that a search has found, by what it is.
 
     Bytes of every file of the store (matrices, errors, statistics, metadata), of the catalog, of the results
-    (histograms, regions, cells, summary, candidates, limits) and of the kept sums; tensors of the network and its
-    losses epoch by epoch; histograms of the report; events of every batch, in order.
+    (histograms, regions, cells, summary, candidates) and of the kept sums; tensors of the network and its
+    losses epoch by epoch; histograms of the report; events of every batch, in order. Limits are fits, which
+    end within their tolerance and not with the same bits: they stand for themselves, and are compared to 1 in
+    1000.
     """
     found = dict(_files(workdir))
     found["model/model.pt"] = _network(workdir / "model" / "model.pt")
     lines = (workdir / "model" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [{k: v for k, v in json.loads(line).items() if k not in _TIMES} for line in lines]
     found["model/metrics.jsonl"] = _digest(json.dumps(losses).encode())
+    found["results/summary.json"], found["limits"] = _summary(workdir / "results" / "summary.json")
     found["batches"] = _batches(workdir / "store", batch_size)
     if not (workdir / "report" / "index.html").is_file():
         raise AssertionError(f"{workdir} has no page")
@@ -45,8 +49,39 @@ def differences(reference: Mapping[str, str], found: Mapping[str, str]) -> list[
     return [
         f"{name}: {'missing' if name not in found else 'unexpected' if name not in reference else 'differs'}"
         for name in names
-        if reference.get(name) != found.get(name)
+        if not _same(name, reference.get(name), found.get(name))
     ]
+
+
+def _same(name: str, one: str | None, other: str | None) -> bool:
+    if name != "limits" or one is None or other is None:
+        return one == other
+    (words, numbers), (other_words, other_numbers) = (_taken_apart(json.loads(text)) for text in (one, other))
+    return words == other_words and np.allclose(numbers, other_numbers, rtol=1e-3, atol=0)
+
+
+def _taken_apart(content: object) -> tuple[str, list[float]]:
+    """Give the shape of a JSON value, with the words in it, and its numbers."""
+    numbers: list[float] = []
+
+    def taken(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: taken(its) for name, its in value.items()}
+        if isinstance(value, list):
+            return [taken(its) for its in value]
+        if isinstance(value, float):
+            numbers.append(value)
+            return "number"
+        return value
+
+    return json.dumps(taken(content)), numbers
+
+
+def _summary(path: Path) -> tuple[str, str]:
+    """Give the digest of a summary without its limits, and these."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    limits = {name: its.pop("limits", None) for name, its in content.get("signals", {}).items()}
+    return _digest(json.dumps(content).encode()), json.dumps(limits)
 
 
 def _files(workdir: Path) -> Iterator[tuple[str, str]]:
@@ -61,6 +96,13 @@ def _files(workdir: Path) -> Iterator[tuple[str, str]]:
 def _content(path: Path) -> str:
     if not zipfile.is_zipfile(path):
         return _digest(path.read_bytes())
+    try:
+        return _members(path)
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        return f"damaged: {error}"
+
+
+def _members(path: Path) -> str:
     with zipfile.ZipFile(path) as file:  # whose directory holds times
         return _digest(json.dumps({name: _digest(file.read(name)) for name in file.namelist()}).encode())
 
@@ -70,7 +112,15 @@ def _is_rubbish(path: Path, workdir: Path, slots: set[tuple[str, str]]) -> bool:
     if path.name.startswith(".") or path.name.endswith(".partial"):
         return True
     parts = path.relative_to(workdir).parts
-    return parts[:2] == ("store", "events.zarr") and parts[4:5] == ("c",) and (parts[2], parts[5]) not in slots
+    return (
+        parts[:2] == ("store", "events.zarr")
+        and parts[4:5] == ("c",)
+        and (
+            parts[2],
+            parts[5],
+        )
+        not in slots
+    )
 
 
 def _network(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Damaged inputs, shards and other outputs: noticed, refused, and mended by what the error advises."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from tailshard.store.verify import verify
 from tailshard.train.distributed import train
 
 from .compare import differences, digests
-from .damage import DAMAGES, Damage, do_damage, one_of
+from .damage import DAMAGES, do_damage, one_of
 from .driver import PIPELINE
 from .killing import BATCH_SIZE, Say
 from .record import Disturbance, Outcome
@@ -62,7 +61,9 @@ def borrowed(work: Work, client: Client) -> Iterator[None]:
 # -- inputs ----------------------------------------------------------------------------------------
 
 
-def damage_inputs(toys: Path, folder: Path, client: Client, seed: int, count: int, say: Say) -> list[Disturbance]:
+def damage_inputs(
+    toys: Path, folder: Path, client: Client, seed: int, count: int, say: Say
+) -> list[Disturbance]:
     """Damage an ntuple before it is read; mend it, and read it again."""
     random = np.random.default_rng([seed, 4])
     with opened(folder / "undisturbed", toys, client, ONE_DATA_SET) as work:
@@ -100,7 +101,9 @@ def _ingested(
                 if different := _unlike(reference, _events(work.store)):
                     return "wrong", f"read without a word, but different: {different}"
                 return "equal", ""
-            said = "; ".join(f"quarantine: {row['url'].rpartition('/')[2]}: {row['reason']}" for row in quarantine)
+            said = "; ".join(
+                f"quarantine: {row['url'].rpartition('/')[2]}: {row['reason']}" for row in quarantine
+            )
         shutil.copy2(whole, hit)
         work.perform("ingest", retry=True)
         different = _unlike(reference, _events(work.store))
@@ -267,6 +270,3 @@ def _follow(error: str, workdir: Path, attempt: int) -> None:
     else:
         assert "ingest" in error, f"an error without advice: {error}"
         shutil.rmtree(workdir / "store", ignore_errors=True)
-
-
-__all__ = ["Damage", "damage_inputs", "damage_outputs", "damage_shards", "json"]

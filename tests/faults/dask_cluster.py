@@ -1,9 +1,11 @@
 """A Dask scheduler and its workers as processes of their own, and the profile that names them."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -70,14 +72,10 @@ class DaskCluster:
             if process.is_running():
                 every += process.children(recursive=True)
         for process in every:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         psutil.wait_procs(every, timeout=10)
 
 
 def _address(notes: Path) -> str:
-    import json
-
     return str(json.loads(notes.read_text(encoding="utf-8"))["address"])

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
@@ -193,19 +193,26 @@ class Driver:
             self._news.wait_for(lambda: self._ended == 2, timeout=20)
             return End(code, "".join(self._output), "".join(self._told))
 
-    def left_behind(self, patience: float = 45) -> list[str]:
+    def left_behind(self, patience: float = 30) -> list[str]:
         """Give the descendants that are alive some seconds after the driver's end, and kill them."""
-        _, left = psutil.wait_procs(self.descendants(), timeout=patience)
-        left = [process for process in left if is_alive(process)]
-        names = []
+        every = self.descendants()
+        waited_for = [process for process in every if not _ends_by_itself(process)]
+        _, left = psutil.wait_procs(waited_for, timeout=patience)
+        names = [" ".join(process.cmdline())[:80] for process in left if is_alive(process)]
+        left = [process for process in every if is_alive(process)]
         for process in left:
-            try:
-                names.append(" ".join(process.cmdline())[:80])
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         psutil.wait_procs(left, timeout=10)
         return names
+
+
+def _ends_by_itself(process: psutil.Process) -> bool:
+    """Tell whether it is a helper of Ray that looks for its dead head for about a minute, and then ends."""
+    try:
+        return process.name().startswith("ray::") and process.name().endswith("Agent")
+    except psutil.NoSuchProcess:
+        return True
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -12,7 +12,7 @@ from .compare import differences, digests
 from .dask_cluster import DaskCluster
 from .driver import STAGE_OF, Driver, Search
 from .moments import Moment, draw
-from .processes import Kind, kill, kind_of, of_kind
+from .processes import Kind, kill, of_kind
 from .record import Disturbance, judged
 
 BATCH_SIZE = 32
@@ -194,7 +194,9 @@ def kill_schedulers(
     say: Say,
 ) -> list[Disturbance]:
     """Kill schedulers that are processes of their own, with their workers going on; run on with another."""
-    lasting = {phase: seconds for phase, seconds in lasted.items() if STAGE_OF[phase] not in ("train", "report")}
+    lasting = {
+        phase: seconds for phase, seconds in lasted.items() if STAGE_OF[phase] not in ("train", "report")
+    }
     done: list[Disturbance] = []
     for number, moment in enumerate(draw(seed + 1, kills, lasting)):
         with DaskCluster(folder / f"dask-{number}") as cluster:
@@ -222,6 +224,3 @@ def kill_schedulers(
             say(str(end.clear_error))
             done.append(one)
     return _concluded(search, reference, done, after_error=True)
-
-
-__all__ = ["is_equal", "kill_drivers", "kill_once", "kill_schedulers", "kill_workers", "kind_of"]

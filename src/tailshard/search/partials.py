@@ -6,6 +6,7 @@ what a new slot costs grows with the logarithm of their number. Nothing is ever 
 a slot is gone, the sum is made without it from the parts that stay.
 """
 
+import io
 import json
 import os
 import zipfile
@@ -13,8 +14,9 @@ import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import IO, Any, Generic, NamedTuple, TypeVar
 
+import google_crc32c
 import hist
 import pyarrow as pa
 import pyarrow.parquet
@@ -24,6 +26,10 @@ from ..errors import StoreError
 from .filling import Filled
 
 Result = TypeVar("Result")
+
+
+_CHECKSUM_BYTES = 4
+"""At the end of each file: CRC32C of what is before."""
 
 
 class Leaf(NamedTuple):
@@ -42,7 +48,7 @@ class Partials(Generic[Result]):
     folder: Path
     write: Callable[[Result, Path], None]
     """Writes a result into a file that does not exist."""
-    read: Callable[[Path], Result]
+    read: Callable[[IO[bytes]], Result]
     made: int = 0
     """Slots whose result was made since this object was."""
     kept: int = 0
@@ -65,14 +71,21 @@ def make_and_keep(
     result = function(*arguments)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(result, aside)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        write(result, aside)
+        with aside.open("rb+") as file:
+            checksum = google_crc32c.value(file.read())
+            file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        raise
     return result
 
 
-def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
+def read_kept(read: Callable[[IO[bytes]], Result], path: Path) -> Result:
     """Read a result.
 
     Raises
@@ -81,7 +94,11 @@ def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
         The file is damaged; it is removed, so that its content is made anew the next time.
     """
     try:
-        return read(path)
+        stored = path.read_bytes()
+        content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+        if int.from_bytes(checksum, "little") != google_crc32c.value(content):
+            raise ValueError("its checksum is wrong")
+        return read(io.BytesIO(content))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         path.unlink(missing_ok=True)
         raise StoreError(
@@ -110,8 +127,8 @@ def _write_filled(filled: Filled, path: Path) -> None:
             uhi.io.zip.write(file, name, histogram)
 
 
-def _read_filled(path: Path) -> Filled:
-    with zipfile.ZipFile(path) as file:
+def _read_filled(stored: IO[bytes]) -> Filled:
+    with zipfile.ZipFile(stored) as file:
         names = [name.removesuffix(".json") for name in file.namelist() if name.endswith(".json")]
         return {name: hist.Hist(uhi.io.zip.read(file, name)) for name in names}
 
@@ -124,5 +141,5 @@ def _write_json(content: Any, path: Path) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read_json(stored: IO[bytes]) -> Any:
+    return json.load(stored)

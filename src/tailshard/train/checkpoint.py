@@ -1,5 +1,6 @@
 """What outlives a training process: the state to continue from, and the finished model."""
 
+import io
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -247,11 +248,18 @@ def load_model(path: Path) -> LoadedModel:
 def _save(content: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    # Torch says of a disk that is full that it failed; the file system says why.
+    whole = io.BytesIO()
+    torch.save(dict(content), whole)
+    try:
+        with aside.open("wb") as file:
+            file.write(whole.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _load(path: Path) -> dict[str, Any]:
