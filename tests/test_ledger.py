@@ -158,16 +158,14 @@ def test_a_digit_that_has_changed_in_the_ledger_is_noticed(tmp_path: Path) -> No
     Ledger.open(tmp_path, "search").record("ingest", {}, {"yield": 1234.5})
     path = tmp_path / "ledger.json"
     path.write_text(path.read_text().replace("1234.5", "1234.4"))
-    with pytest.raises(WorkdirError, match="cannot be read .*checksum.*remove it to start again"):
+    with pytest.raises(WorkdirError, match=r"cannot be read .*checksum.*remove it to start again"):
         Ledger.open(tmp_path, "search")
 
 
 def test_a_disk_that_is_full_is_said_in_plain_words(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/disk/file")
-    with (
-        pytest.raises(WorkdirError, match="cannot write /disk/file: No space.*run the same again"),
-        locked(tmp_path),
-    ):
+    said = r"cannot write /disk/file: No space left .* run the same again"
+    with pytest.raises(WorkdirError, match=said), locked(tmp_path):
         raise full
     with pytest.raises(ConnectionRefusedError), locked(tmp_path):  # no matter of the disk
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")

@@ -13,7 +13,7 @@ from tailshard.toys import make_toys
 
 from ..clusters import threads_of_this_process
 from .compare import digests
-from .damaging import damage_inputs, damage_outputs, damage_shards
+from .damaging import OUTPUTS, damage_inputs, damage_outputs, damage_shards
 from .disk import CannotMount
 from .disks import disturb_disks, unmade
 from .driver import Driver, Search
@@ -120,23 +120,23 @@ class Campaign:
 
     def everything(self, kills: int) -> Record:
         """Disturb in every way; about that many kills in all."""
-        single = max(2, kills // 16)
-        drivers = max(5, kills // 4)
+        drivers, schedulers, rounds = max(5, kills // 6), max(2, kills // 25), max(1, kills // 50)
+        others = drivers + schedulers + len(HEADS) * rounds
         stages: list[Callable[[], object]] = [
-            lambda: self.heads(max(1, single // 2)),
-            lambda: self.schedulers(single),
+            lambda: self.heads(rounds),
+            lambda: self.schedulers(schedulers),
+            lambda: self.workers(kills - others),
             lambda: self.drivers(drivers),
-            lambda: self.workers(kills - drivers - self.record().kills),
             lambda: self.inputs(kills // 2),
             lambda: self.shards(kills // 2),
-            lambda: self.outputs(max(18, kills // 2)),
-            lambda: self.disks(max(1, kills // 100)),
+            lambda: self.outputs(max(2 * len(OUTPUTS), kills // 2)),
+            lambda: self.disks(rounds),
         ]
         with dask.config.set(WORKER_SETTINGS):
             for each in stages:
                 each()
-        if (missing := kills - self.record().kills) > 0:
-            self.workers(missing)
+            if (missing := kills - self.record().kills) > 0:
+                self.workers(missing)
         return self.record()
 
     def _took(self, done: list[Disturbance]) -> list[Disturbance]:

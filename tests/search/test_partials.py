@@ -131,7 +131,7 @@ def test_a_damaged_file_is_refused_and_made_anew_the_next_time(tmp_path: Path, c
 @pytest.mark.parametrize("keep", [keep_filled, keep_json, keep_tables])
 def test_a_flipped_bit_is_noticed_in_whatever_is_kept(tmp_path: Path, keep) -> None:
     made = {
-        keep_filled: empty(spectrum_axes({})),
+        keep_filled: empty(spectrum_axes({}), None),
         keep_json: {"runs": [[1, 12345]]},
         keep_tables: pa.table({"error": [1.0, 2.5]}),
     }

@@ -168,7 +168,7 @@ def test_a_digit_that_has_changed_is_damage(tmp_path, catalog):
     path = catalog_path(tmp_path)
     assert '"ttbar_1l": 2.0' in path.read_text()
     path.write_text(path.read_text().replace('"ttbar_1l": 2.0', '"ttbar_1l": 3.0'))
-    with pytest.raises(StoreError, match="is damaged .*checksum.*run tailshard ingest"):
+    with pytest.raises(StoreError, match=r"is damaged .*checksum.*run tailshard ingest"):
         read_catalog(tmp_path)
 
 
