@@ -78,18 +78,22 @@ class Campaign:
         for number in range(rounds):
             moments = draw(self.seed + number, len(HEADS), {"train": self.lasted["train"]})
             for kind, moment in zip(HEADS, moments, strict=True):
-                search = self._search(f"head-{number}-{kind.replace(' ', '-')}")
-                shutil.copytree(self.finished, search.workdir)
-                unmade(search.workdir, "train")
+                search = self._without("train", len(HEADS) * number + HEADS.index(kind))
                 early = Moment(moment.phase, moment.delay / 2)
                 done += kill_once(search, self.reference, kind, early, self.say)
         return self._took(done)
 
     def schedulers(self, kills: int) -> list[Disturbance]:
         """Kill schedulers that are processes of their own."""
-        search = self._search("schedulers")
         arguments = (self.reference, self.lasted, self.seed, kills, self.folder / "dask", self.say)
-        return self._took(kill_schedulers(search, *arguments))
+        return self._took(kill_schedulers(self._without, *arguments))
+
+    def _without(self, stage: str, number: int) -> Search:
+        """Give a finished search without what a stage makes."""
+        search = self._search(f"without-{stage}-{number}")
+        shutil.copytree(self.finished, search.workdir)
+        unmade(search.workdir, stage)
+        return search
 
     def inputs(self, count: int) -> list[Disturbance]:
         """Damage ntuples."""

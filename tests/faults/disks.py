@@ -9,6 +9,7 @@ import numpy as np
 from distributed import Client
 
 from tailshard.errors import TailshardError
+from tailshard.ledger import Ledger
 from tailshard.stages import STAGES
 
 from .compare import differences, digests
@@ -71,22 +72,18 @@ def disturb_disks(
 
 
 def unmade(workdir: Path, stage: str) -> None:
-    """Take what a stage has made out of a finished work directory."""
-    from tailshard.ledger import Ledger
-
-    ledger = Ledger.open(workdir, "faults")
-    for later in STAGES[STAGES.index(stage) :]:
-        ledger.forget(later)
+    """Take what a stage has made out of a finished work directory; when it is made again, the rest is current."""
+    Ledger.open(workdir, "faults").forget(stage)
     store = workdir / "store"
     match stage:
         case "ingest":
             shutil.rmtree(store)
             (workdir / "inputs.json").unlink()
-        case "train":
-            shutil.rmtree(workdir / "model")
         case "score":
             for errors in store.glob("events.zarr/*/error/c"):
                 shutil.rmtree(errors)
+        case "train":
+            shutil.rmtree(workdir / "model")
         case "histogram":
             shutil.rmtree(workdir / "results")
             shutil.rmtree(workdir / "partials")

@@ -21,6 +21,8 @@ BATCH_SIZE = 32
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 """What kills a driver: out of memory or power, a batch system, a person."""
 
+STAGES_OF_DASK = ("ingest", "score", "histogram")
+
 Say = Callable[[str], None]
 
 
@@ -185,7 +187,7 @@ def _ended(
 
 
 def kill_schedulers(
-    search: Search,
+    begin: Callable[[str, int], Search],
     reference: Mapping[str, str],
     lasted: Mapping[str, float],
     seed: int,
@@ -193,34 +195,31 @@ def kill_schedulers(
     folder: Path,
     say: Say,
 ) -> list[Disturbance]:
-    """Kill schedulers that are processes of their own, with their workers going on; run on with another."""
-    lasting = {
-        phase: seconds for phase, seconds in lasted.items() if STAGE_OF[phase] not in ("train", "report")
-    }
+    """Kill schedulers that are processes of their own, with their workers going on; run on with another.
+
+    `begin` gives a search of which everything is there but what a stage makes.
+    """
+    random = np.random.default_rng([seed, 8])
     done: list[Disturbance] = []
-    for number, moment in enumerate(draw(seed + 1, kills, lasting)):
-        with DaskCluster(folder / f"dask-{number}") as cluster:
+    for attempt in range(3 * kills):
+        if len(done) == kills:
+            break
+        stage = STAGES_OF_DASK[len(done) % len(STAGES_OF_DASK)]
+        lasting = {phase: seconds for phase, seconds in lasted.items() if STAGE_OF[phase] == stage}
+        moment = draw(int(random.integers(2**31)), 1, lasting)[0]
+        search = begin(stage, attempt)
+        with DaskCluster(folder / f"dask-{attempt}") as cluster:
             driver = Driver(replace(search, cluster=cluster.profile))
-            phase = driver.wait_for(moment.phase)
-            if phase is None:
+            if driver.wait_for(moment.phase):
+                time.sleep(moment.delay / 2)
+            if STAGE_OF.get(driver.phase or "") != stage or not (
+                driver.is_running and kill(cluster.scheduler)
+            ):
+                say(f"{moment} came too late")
                 driver.end()
-                break
-            time.sleep(moment.delay)
-            stage = STAGE_OF[driver.phase or phase]
-            if stage not in ("ingest", "score", "histogram") or not driver.is_running:
-                driver.end()
+                driver.left_behind()
                 continue
-            kill(cluster.scheduler)
-            one = Disturbance(stage, "kill Dask scheduler", str(moment))
-            say(f"kill Dask scheduler {moment}")
-            try:
-                end = driver.end(120)
-            except TimeoutError as error:
-                done.append(replace(one, said=str(error)))
-                continue
-            left = driver.left_behind()
-            if left or (end.code and end.clear_error is None):
-                one = replace(one, said=f"ended with {end.code}, left {left}: {end.told[-1500:]}")
-            say(str(end.clear_error))
-            done.append(one)
-    return _concluded(search, reference, done, after_error=True)
+            one = Disturbance(stage, "kill Dask scheduler", f"{moment.delay / 2:.2f} s into '{moment.phase}'")
+            say(f"kill Dask scheduler {one.moment}")
+            done += _ended(driver, search, reference, [one], say)
+    return done
