@@ -66,7 +66,7 @@ def damage_inputs(
 ) -> list[Disturbance]:
     """Damage an ntuple before it is read; mend it, and read it again."""
     random = np.random.default_rng([seed, 4])
-    with opened(folder / "undisturbed", toys, client, ONE_DATA_SET) as work:
+    with opened(folder / "inputs-undisturbed", toys, client, ONE_DATA_SET) as work:
         work.perform("ingest")
         reference = _events(work.store)
     done = []

@@ -72,13 +72,15 @@ def disturb_disks(
 
 
 def unmade(workdir: Path, stage: str) -> None:
-    """Take what a stage has made out of a finished work directory; when it is made again, the rest is current."""
+    """Take what a stage has made out of a finished work directory; once that is made again, all is current."""
     Ledger.open(workdir, "faults").forget(stage)
     store = workdir / "store"
     match stage:
         case "ingest":
             shutil.rmtree(store)
+            store.mkdir()
             (workdir / "inputs.json").unlink()
+            shutil.rmtree(workdir / "partials" / "repeats")
         case "score":
             for errors in store.glob("events.zarr/*/error/c"):
                 shutil.rmtree(errors)
@@ -86,7 +88,9 @@ def unmade(workdir: Path, stage: str) -> None:
             shutil.rmtree(workdir / "model")
         case "histogram":
             shutil.rmtree(workdir / "results")
-            shutil.rmtree(workdir / "partials")
+            for kept in (workdir / "partials").iterdir():
+                if kept.name != "repeats":  # those are of ingest
+                    shutil.rmtree(kept)
         case "report":
             shutil.rmtree(workdir / "report")
 

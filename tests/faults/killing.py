@@ -46,7 +46,10 @@ def kill_drivers(
         driver = Driver(search)
         phase = driver.wait_for(moment.phase)
         if phase is None:  # it had nothing more to do
-            say(f"nothing left for {moment}: {driver.end().code}")
+            end = driver.end()
+            driver.left_behind()
+            if end.code:  # what the kills before have left is no good
+                return judged(done, "wrong", f"the next run ended with {end.code}: {end.told[-800:]}")
             break
         time.sleep(moment.delay)
         phase = driver.phase or phase
@@ -111,7 +114,9 @@ def _one_run(
     driver = Driver(search)
     done: list[Disturbance] = []
     while driver.is_running and len(done) < kills:
-        delay = float(random.uniform(0.1, pause))
+        # A training worker takes a while to start, and must get on between.
+        longest = 4 * pause if driver.phase == "train" else pause
+        delay = float(random.uniform(0.1, longest))
         time.sleep(delay)
         phase = driver.phase
         if phase is None:
@@ -138,7 +143,7 @@ def _one_run(
         return judged(done, "wrong", f"ended with {end.code}: {end.told[-1500:]}")
     say(error)
     # The kill that was one too many has the error; the others were survived.
-    last = replace(_concluded(search, reference, done[-1:], after_error=True)[0], said=error)
+    last = _with_error(_concluded(search, reference, done[-1:], after_error=True), error)[0]
     return [*judged(done[:-1], "equal" if last.outcome != "wrong" else "wrong"), last]
 
 
@@ -183,7 +188,11 @@ def _ended(
     error = end.clear_error
     if error is None:
         return judged(done, "wrong", f"ended with {end.code}: {end.output[-300:]} {end.told[-1500:]}")
-    return [replace(each, said=error) for each in _concluded(search, reference, done, after_error=True)]
+    return _with_error(_concluded(search, reference, done, after_error=True), error)
+
+
+def _with_error(done: list[Disturbance], error: str) -> list[Disturbance]:
+    return [replace(each, said=f"{error}; {each.said}" if each.said else error) for each in done]
 
 
 def kill_schedulers(

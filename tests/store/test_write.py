@@ -335,3 +335,11 @@ def test_writer_killed_at_any_moment_leaves_a_slot_that_can_be_written(
         assert writer.exitcode == -signal.SIGKILL
         _write(*task)
         assert files(store) == whole
+
+
+def test_metadata_that_is_damaged_is_said_in_plain_words(store, geometry):
+    (events_group(store) / "ttbar" / "met" / "zarr.json").write_text('{"shape": ')
+    with pytest.raises(
+        StoreError, match=r"metadata of an array in .* cannot be read .* run tailshard ingest"
+    ):
+        create_arrays(store, {"ttbar": 2}, geometry, {"met": ("GeV", "")})

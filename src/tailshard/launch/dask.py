@@ -41,6 +41,7 @@ def dask_client(
         The workers do not start in time.
     """
     import dask
+    import distributed  # noqa: F401 - imported below, its defaults would go with the settings
 
     if isinstance(profile, SlurmProfile):
         from .slurm_workers import slurm_workers

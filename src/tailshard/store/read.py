@@ -17,6 +17,7 @@ from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
 from .layout import COUNTS, SCORE_PREFIX, SPLITS, events_group, shard_file
 from .memory import Scratch
+from .metadata import readable
 from .shard import Shard
 
 OPEN_SHARDS = 512
@@ -217,7 +218,8 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
         There is none.
     """
     try:
-        return zarr.open_group(events_group(store), path=channel, mode="r")
+        with readable(store):
+            return zarr.open_group(events_group(store), path=channel, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 

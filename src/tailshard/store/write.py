@@ -28,6 +28,7 @@ from .codec import IslandsCodec
 from .encode import ZSTD, write_matrices, write_values
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
+from .metadata import readable
 from .shard import write_whole
 from .sums import SlotSummary, summarise
 
@@ -61,13 +62,14 @@ def create_arrays(
     StoreError
         An array is there already with another geometry or type.
     """
-    root = zarr.open_group(events_group(store), mode="a")
-    root.attrs.put(dict(attributes or {}))
-    for channel, count in slots.items():
-        group = root.require_group(channel)
-        for name, column in describe_columns(geometry, quantities).items():
-            _create(group, name, column, count, geometry)
-        _create_statistics(group, count, geometry)
+    with readable(store):
+        root = zarr.open_group(events_group(store), mode="a")
+        root.attrs.put(dict(attributes or {}))
+        for channel, count in slots.items():
+            group = root.require_group(channel)
+            for name, column in describe_columns(geometry, quantities).items():
+                _create(group, name, column, count, geometry)
+            _create_statistics(group, count, geometry)
 
 
 def create_columns(store: Path, channel: str, geometry: Geometry, described: Mapping[str, Column]) -> None:
@@ -80,10 +82,11 @@ def create_columns(store: Path, channel: str, geometry: Geometry, described: Map
     """
     if not described:
         return
-    group = zarr.open_group(events_group(store), path=channel, mode="r+")
-    count = _slots(events_group(store) / channel, "split", geometry)
-    for name, column in described.items():
-        _create(group, name, column, count, geometry)
+    with readable(store):
+        group = zarr.open_group(events_group(store), path=channel, mode="r+")
+        count = _slots(events_group(store) / channel, "split", geometry)
+        for name, column in described.items():
+            _create(group, name, column, count, geometry)
 
 
 def _create(group: zarr.Group, name: str, column: Column, count: int, geometry: Geometry) -> None:
