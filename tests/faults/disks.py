@@ -72,7 +72,7 @@ def disturb_disks(
 
 
 def unmade(workdir: Path, stage: str) -> None:
-    """Take what a stage has made out of a finished work directory; once that is made again, all is current."""
+    """Take what a stage has made out of a finished work directory; made again, all is current."""
     Ledger.open(workdir, "faults").forget(stage)
     store = workdir / "store"
     match stage:

@@ -18,9 +18,9 @@ def readable(store: Path) -> Iterator[None]:
     """
     try:
         yield
-    # json.JSONDecodeError and UnicodeDecodeError are ValueErrors; a name that is missing or strange is the rest.
+    # Text that is no JSON is a ValueError; what lacks a name, or has a strange one, is one of the others.
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"the metadata of an array in {store} cannot be read ({type(error).__name__}: {error}); run tailshard "
-            "verify to see of which, remove the store and run tailshard ingest"
+            f"the metadata of an array in {store} cannot be read ({type(error).__name__}: {error}); "
+            "run tailshard verify to see of which, remove the store and run tailshard ingest"
         ) from error
