@@ -5,9 +5,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_every_fault_has_a_test_that_exists() -> None:
+    text = (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8")
     rows = [
         line.strip("|").split("|")[-1]
-        for line in (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
+        for line in text.partition("## Disturbed on purpose")[0].splitlines()
         if line.startswith("|") and not line.startswith(("| fault", "|---"))
     ]
     assert len(rows) >= 24

@@ -15,6 +15,7 @@ STOREYS = (
         "errors",
         "places",
         "object_store",
+        "checked",
         "progress",
         "registry",
         "parts",

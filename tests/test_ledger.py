@@ -1,3 +1,4 @@
+import errno
 import json
 import threading
 import time
@@ -141,3 +142,30 @@ def test_an_output_that_was_struck_out_and_not_touched_can_be_entered_again(tmp_
     (tmp_path / "model.pt").write_bytes(b"half")
     ledger.restore("train", entry)
     assert "train" not in Ledger.open(tmp_path, "demo").entries
+
+
+def test_an_output_of_the_same_size_and_other_content_is_missed(tmp_path: Path) -> None:
+    output = tmp_path / "model" / "model.pt"
+    output.parent.mkdir()
+    output.write_bytes(b"weights")
+    Ledger.open(tmp_path, "search").record("train", {}, {}, [output])
+    output.write_bytes(b"weightz")
+    found = Ledger.open(tmp_path, "search").damage("train")
+    assert found == [f"{output} has other content than when it was made"]
+
+
+def test_a_digit_that_has_changed_in_the_ledger_is_noticed(tmp_path: Path) -> None:
+    Ledger.open(tmp_path, "search").record("ingest", {}, {"yield": 1234.5})
+    path = tmp_path / "ledger.json"
+    path.write_text(path.read_text().replace("1234.5", "1234.4"))
+    with pytest.raises(WorkdirError, match=r"cannot be read .*checksum.*remove it to start again"):
+        Ledger.open(tmp_path, "search")
+
+
+def test_a_disk_that_is_full_is_said_in_plain_words(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/disk/file")
+    said = r"cannot write /disk/file: No space left .* run the same again"
+    with pytest.raises(WorkdirError, match=said), locked(tmp_path):
+        raise full
+    with pytest.raises(ConnectionRefusedError), locked(tmp_path):  # no matter of the disk
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")

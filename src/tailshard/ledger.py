@@ -5,7 +5,9 @@ stage it keeps the parts of the key (configuration, inputs, code version) under 
 made; an output is stale exactly when today's parts differ, and the differing parts are the reason.
 """
 
+import errno
 import fcntl
+import hashlib
 import json
 import platform
 import time
@@ -17,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from .checked import dump_checked, load_checked
 from .config import content_hash
 from .errors import WorkdirError
 from .fingerprint import fingerprint
@@ -70,6 +73,8 @@ class Entry:
     """When, and with which versions."""
     outputs: Mapping[str, int] = field(default_factory=dict)
     """Files that it consists of, below the work directory, and their bytes."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each of these files."""
 
     @property
     def key(self) -> str:
@@ -99,7 +104,7 @@ class Ledger:
         """
         path = workdir / "ledger.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = load_checked(path.read_text(encoding="utf-8"))
             if content["version"] != LEDGER_VERSION:
                 raise WorkdirError(
                     f"{path} has version {content['version']}, this tailshard writes {LEDGER_VERSION}; "
@@ -131,22 +136,27 @@ class Ledger:
         return list(_differences(entry.parts, json.loads(json.dumps(parts))))
 
     def damage(self, stage: str) -> list[str]:
-        """Say which files of an output are gone or have another size than when it was made."""
+        """Say which files of an output are gone, or are not as they were when it was made."""
         workdir = self.path.parent
         problems = []
-        for name, size in self.entries[stage].outputs.items():
+        entry = self.entries[stage]
+        for name, size in entry.outputs.items():
             if not (workdir / name).is_file():
                 problems.append(f"{workdir / name} is gone")
             elif (found := (workdir / name).stat().st_size) != size:
                 problems.append(f"{workdir / name} has {found:,} bytes instead of {size:,}")
+            elif name in entry.digests and _digest(workdir / name) != entry.digests[name]:
+                problems.append(f"{workdir / name} has other content than when it was made")
         return problems
 
     def record(
         self, stage: str, parts: Parts, result: Mapping[str, Any], outputs: Iterable[Path] = ()
     ) -> None:
         """Enter a finished output and the files that it consists of, and replace the file."""
-        sizes = {str(path.relative_to(self.path.parent)): path.stat().st_size for path in outputs}
-        self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance(), sizes)
+        files = {str(path.relative_to(self.path.parent)): path for path in outputs}
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        digests = {name: _digest(path) for name, path in files.items()}
+        self.entries[stage] = Entry(json.loads(json.dumps(parts)), result, provenance(), sizes, digests)
         self._write()
 
     def keeps(self, decision: str) -> bool:
@@ -185,17 +195,43 @@ class Ledger:
                     "result": entry.result,
                     "made": entry.made,
                     "outputs": entry.outputs,
+                    "digests": entry.digests,
                 }
                 for name, entry in self.entries.items()
             },
         }
-        write_atomically(self.path, json.dumps(content, indent=1))
+        write_atomically(self.path, dump_checked(content, indent=1))
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file of text by another, so that it is never seen half-written."""
     with opened_whole(path) as file:
         file.write(text.encode())
+
+
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+)
+
+
+@contextmanager
+def _disk_in_plain_words(workdir: Path) -> Iterator[None]:
+    """Turn what a disk refuses, wherever it was met, into an error that a user can mend.
+
+    Raises
+    ------
+    WorkdirError
+        The disk is full, read-only, broken, or not this user's.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise WorkdirError(
+            f"cannot write {error.filename or workdir}: {error.strerror or error}; make room for {workdir}, "
+            "or make it writable, and run the same again: what was finished is kept"
+        ) from error
 
 
 def provenance() -> dict[str, Any]:
@@ -223,7 +259,7 @@ def locked(workdir: Path, wait: float = 0.0) -> Iterator[None]:
     Raises
     ------
     WorkdirError
-        Another process holds it, or it cannot be written.
+        Another process holds it, or it cannot be written; or the disk refused what was done meanwhile.
     StorageError
         It is in an object store that cannot be reached or written.
     """
@@ -247,7 +283,13 @@ def locked(workdir: Path, wait: float = 0.0) -> Iterator[None]:
                     f"another tailshard is{waited} at work in {workdir}; wait for it or use another --workdir"
                 )
             time.sleep(0.2)
-        yield
+        with _disk_in_plain_words(workdir):
+            yield
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lock(file: IO[str]) -> bool:

@@ -77,10 +77,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    yield aside
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        raise
 
 
 @contextmanager

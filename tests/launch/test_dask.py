@@ -1,5 +1,6 @@
 import os
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -54,3 +55,19 @@ def test_a_scheduler_that_is_not_there_is_an_error() -> None:
     profile = LocalProfile(dask=DaskProfile(address="tcp://127.0.0.1:1", start_timeout=0.5))
     with pytest.raises(ClusterError, match=r"cannot connect .* tcp://127\.0\.0\.1:1"), dask_client(profile):
         pass
+
+
+def test_a_cluster_leaves_the_defaults_of_dask_to_the_next() -> None:
+    code = """
+import dask
+from tailshard.errors import ClusterError
+from tailshard.launch import DaskProfile, LocalProfile, dask_client
+try:
+    with dask_client(LocalProfile(dask=DaskProfile(address="tcp://127.0.0.1:1", start_timeout=0.1))):
+        pass
+except ClusterError:
+    print(dask.config.get("distributed.comm.require-encryption"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    assert "Traceback" not in done.stderr

@@ -3,13 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tailshard.errors import StoreError
 from tailshard.progress import silent
 from tailshard.search.filling import empty, spectrum_axes
 from tailshard.search.histogram import histogram
-from tailshard.search.partials import Leaf, Partials, keep_filled, keep_json, read_kept
+from tailshard.search.partials import (
+    Leaf,
+    Partials,
+    keep_filled,
+    keep_json,
+    keep_tables,
+    make_and_keep,
+    read_kept,
+)
 from tailshard.search.reduction import FAN_IN, reduce_slots
 from tailshard.search.score import score
 from tailshard.store.catalog import read_catalog, write_catalog
@@ -117,6 +126,24 @@ def test_a_damaged_file_is_refused_and_made_anew_the_next_time(tmp_path: Path, c
     with pytest.raises(StoreError, match=r"was damaged .* and is removed; run the same again"):
         read_kept(partials.read, partials.folder / "one")
     assert "one" not in partials
+
+
+@pytest.mark.parametrize("keep", [keep_filled, keep_json, keep_tables])
+def test_a_flipped_bit_is_noticed_in_whatever_is_kept(tmp_path: Path, keep) -> None:
+    made = {
+        keep_filled: empty(spectrum_axes({}), None),
+        keep_json: {"runs": [[1, 12345]]},
+        keep_tables: pa.table({"error": [1.0, 2.5]}),
+    }
+    partials = keep(tmp_path, "some")
+    path = partials.folder / "one"
+    make_and_keep(lambda: made[keep], partials.write, path)
+    assert read_kept(partials.read, path) == made[keep]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"its checksum is wrong.*run the same again"):
+        read_kept(partials.read, path)
 
 
 @pytest.fixture

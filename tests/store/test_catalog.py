@@ -163,11 +163,21 @@ def test_absent_store_says_what_to_run(tmp_path):
         read_catalog(tmp_path / "nowhere")
 
 
+def test_a_digit_that_has_changed_is_damage(tmp_path, catalog):
+    write_catalog(tmp_path, catalog)
+    path = catalog_path(tmp_path)
+    assert '"ttbar_1l": 2.0' in path.read_text()
+    path.write_text(path.read_text().replace('"ttbar_1l": 2.0', '"ttbar_1l": 3.0'))
+    with pytest.raises(StoreError, match=r"is damaged .*checksum.*run tailshard ingest"):
+        read_catalog(tmp_path)
+
+
 def test_file_is_readable_json_without_times(tmp_path, catalog):
     write_catalog(tmp_path, catalog)
     content = json.loads(catalog_path(tmp_path).read_text())
     assert content["version"] == 2
     assert set(content) == {
+        "crc32c",
         "version",
         "geometry",
         "channels",

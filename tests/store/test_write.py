@@ -13,7 +13,7 @@ import zarr
 from tailshard.errors import StoreError
 from tailshard.features.islands import Islands, pack
 from tailshard.store.cells import Statistics
-from tailshard.store.layout import Geometry
+from tailshard.store.layout import Geometry, events_group
 from tailshard.store.read import ZarrReader, read_rows
 from tailshard.store.write import clear_slot, create_arrays, write_column, write_slot
 
@@ -335,3 +335,9 @@ def test_writer_killed_at_any_moment_leaves_a_slot_that_can_be_written(
         assert writer.exitcode == -signal.SIGKILL
         _write(*task)
         assert files(store) == whole
+
+
+def test_metadata_that_is_damaged_is_said_in_plain_words(store, geometry):
+    (events_group(store) / "ttbar" / "met" / "zarr.json").write_text('{"shape": ')
+    with pytest.raises(StoreError, match=r"metadata of an array in .* cannot be read .*"):
+        create_arrays(store, {"ttbar": 2}, geometry, {"met": ("GeV", "")})

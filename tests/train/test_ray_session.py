@@ -1,10 +1,11 @@
 import os
 
+import psutil
 import pytest
 
 from tailshard.errors import ClusterError, ConfigError
 from tailshard.learning import Training
-from tailshard.train.ray_session import lay_out, ray_session
+from tailshard.train.ray_session import head_processes, lay_out, ray_session, require_alive
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,16 @@ def test_an_address_without_a_cluster_is_a_cluster_error(address):
         ray_session(address),
     ):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_a_lost_head_is_noticed_before_ray_ends_this_process(name):
+    with ray_session():
+        head = head_processes()
+        assert {process.name() for process in head} == {"gcs_server", "raylet"}
+        require_alive(head)
+        next(process for process in head if process.name() == name).kill()
+        psutil.wait_procs(head, timeout=1)
+        with pytest.raises(ClusterError, match="has lost its head"):
+            require_alive(head)

@@ -1,5 +1,6 @@
 """Workers for ingest, scoring and histogramming, and a client that talks to them."""
 
+import logging
 import os
 import socket
 import sys
@@ -40,6 +41,7 @@ def dask_client(
         The workers do not start in time.
     """
     import dask
+    import distributed  # noqa: F401 - imported below, its defaults would go with the settings
 
     if isinstance(profile, SlurmProfile):
         from .slurm_workers import slurm_workers
@@ -100,9 +102,16 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
 def _running(address: str, profile: DaskProfile) -> Iterator["Client"]:
     """Connect to a scheduler that runs already. Security is Dask's configuration (distributed.comm.tls)."""
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
 
+    # A scheduler that is lost is an error of the run, not the traceback that Dask logs.
+    with silence_logging_cmgr(logging.CRITICAL):
+        yield from _connected(Client, address, profile)
+
+
+def _connected(client_of: "type[Client]", address: str, profile: DaskProfile) -> Iterator["Client"]:
     try:
-        client = Client(address, timeout=profile.start_timeout)
+        client = client_of(address, timeout=profile.start_timeout)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"cannot connect to the Dask scheduler at {address}: {error}; check dask.address of the profile"

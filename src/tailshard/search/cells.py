@@ -20,7 +20,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,8 +138,8 @@ def _write_sums(sums: CellSums, path: Path) -> None:
         np.savez_compressed(file, **vars(sums))
 
 
-def _read_sums(path: Path) -> CellSums:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+def _read_sums(stored: IO[bytes]) -> CellSums:
+    with np.load(stored, allow_pickle=False) as content:
         numbers: dict[str, Any] = {name: its if its.ndim else float(its) for name, its in content.items()}
     return CellSums(**numbers)
 

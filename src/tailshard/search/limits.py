@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import Pipeline
+from ..errors import ClusterError
 from ..inference import Limits
 from ..ledger import write_atomically
 from ..places import remove_file
@@ -45,7 +46,14 @@ def find_limits(
         why_not, as in the summary; empty where the pipeline wants none.
     workspaces
         Name of a file -> workspace.
+
+    Raises
+    ------
+    ClusterError
+        The scheduler is gone.
     """
+    from distributed import CancelledError
+
     limits: dict[str, dict[str, Any]] = {signal: {} for signal in pipeline.channels_of("signal")}
     spaces: dict[str, Any] = {}
     if pipeline.limits is None or not limits:
@@ -70,6 +78,9 @@ def find_limits(
         progress("fitting limits", done, len(futures))
         try:
             limits[signal][score] |= future.result()
+        except CancelledError as error:
+            gone = "fitting limits: the Dask scheduler is gone or was restarted; run the same again"
+            raise ClusterError(gone) from error
         except Exception as error:  # noqa: BLE001 - a worker that died of a fit must not cost the search
             limits[signal][score]["why_not"] = f"the fit failed ({type(error).__name__}: {error})"
     if futures:

@@ -6,6 +6,7 @@ what a new slot costs grows with the logarithm of their number. Nothing is ever 
 a slot is gone, the sum is made without it from the parts that stay.
 """
 
+import io
 import json
 import zipfile
 import zlib
@@ -13,18 +14,23 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import IO, Any, Generic, NamedTuple, TypeVar
 
+import google_crc32c
 import hist
 import pyarrow as pa
 import pyarrow.parquet
 import uhi.io.zip
 
 from ..errors import StoreError
-from ..places import existence, files_below, here, remove_file, remove_files, written_whole
+from ..places import existence, files_below, remove_file, remove_files, written_whole
 from .filling import Filled
 
 Result = TypeVar("Result")
+
+
+_CHECKSUM_BYTES = 4
+"""At the end of each file: CRC32C of what is before."""
 
 
 class Leaf(NamedTuple):
@@ -43,7 +49,7 @@ class Partials(Generic[Result]):
     folder: Path
     write: Callable[[Result, Path], None]
     """Writes a result into a file that does not exist."""
-    read: Callable[[Path], Result]
+    read: Callable[[IO[bytes]], Result]
     made: int = 0
     """Slots whose result was made since this object was."""
     kept: int = 0
@@ -68,10 +74,13 @@ def make_and_keep(
     result = function(*arguments)
     with written_whole(path) as aside:
         write(result, aside)
+        with aside.open("rb+") as file:
+            checksum = google_crc32c.value(file.read())
+            file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
     return result
 
 
-def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
+def read_kept(read: Callable[[IO[bytes]], Result], path: Path) -> Result:
     """Read a result.
 
     Raises
@@ -80,8 +89,11 @@ def read_kept(read: Callable[[Path], Result], path: Path) -> Result:
         The file is damaged; it is removed, so that its content is made anew the next time.
     """
     try:
-        with here(path) as file:
-            return read(file)
+        stored = path.read_bytes()
+        content, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+        if int.from_bytes(checksum, "little") != google_crc32c.value(content):
+            raise ValueError("its checksum is wrong")
+        return read(io.BytesIO(content))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         remove_file(path)
         raise StoreError(
@@ -110,8 +122,8 @@ def _write_filled(filled: Filled, path: Path) -> None:
             uhi.io.zip.write(file, name, histogram)
 
 
-def _read_filled(path: Path) -> Filled:
-    with zipfile.ZipFile(path) as file:
+def _read_filled(stored: IO[bytes]) -> Filled:
+    with zipfile.ZipFile(stored) as file:
         names = [name.removesuffix(".json") for name in file.namelist() if name.endswith(".json")]
         return {name: hist.Hist(uhi.io.zip.read(file, name)) for name in names}
 
@@ -124,5 +136,5 @@ def _write_json(content: Any, path: Path) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read_json(stored: IO[bytes]) -> Any:
+    return json.load(stored)

@@ -70,7 +70,8 @@ def reduce_slots(
         Whatever the function raised.
     """
     from dask.delayed import delayed
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm.core import CommClosedError
 
     trees = {
         channel: _tree(its_calls, leaves[channel] if leaves else None)
@@ -122,6 +123,10 @@ def reduce_slots(
         raise ClusterError(
             f"{what}: a Dask worker died again and again ({error}); give the workers more memory, or make "
             "store.slot smaller and ingest again"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise ClusterError(
+            f"{what}: the Dask scheduler is gone or was restarted; run the same again"
         ) from error
     if partials is not None:
         partials.made += total

@@ -31,6 +31,7 @@ from ..places import existence, remove_tree, zarr_store
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
+from ..store.metadata import readable
 from ..store.read import ShardReader, open_channel
 from ..store.write import create_columns, write_column
 from ..train.members import hash_of_all, member_models, model_hash
@@ -240,7 +241,7 @@ def scored_with(store: Path, catalog: Catalog) -> str:
         There are no events, or some channel has not been scored, or by another model than the others.
     """
     models = {
-        channel.name: open_channel(store, channel.name)[ERROR].attrs.get(MODEL)
+        channel.name: _scored_by(store, channel.name)
         for channel in catalog.channels
         if catalog.rows(channel.name)
     }
@@ -252,6 +253,11 @@ def scored_with(store: Path, catalog: Catalog) -> str:
             f"{', '.join(f'{channel}: {model}' for channel, model in models.items())}); run 'tailshard score'"
         )
     return str(next(iter(models.values())))
+
+
+def _scored_by(store: Path, channel: str) -> Any:
+    with readable(store):
+        return open_channel(store, channel)[ERROR].attrs.get(MODEL)
 
 
 def unscored(store: Path, digest: str, seeds: Sequence[int] = ()) -> str | None:
@@ -276,9 +282,10 @@ def _add(events: list[int]) -> int:
 
 
 def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
-    return zarr.open_array(
-        zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3
-    )
+    with readable(store):
+        return zarr.open_array(
+            zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3
+        )
 
 
 def _note(store: Path, channel: str, **noted: str | None) -> None:

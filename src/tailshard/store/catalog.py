@@ -6,7 +6,6 @@ written: all that one ingest has filled in one step, at its end. Until then they
 that the next run overwrites.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from ..checked import dump_checked, load_checked
 from ..config import Kind, content_hash
 from ..errors import StoreError
 from ..ledger import write_atomically
@@ -218,7 +218,7 @@ def read_catalog(store: Path) -> Catalog:
     """
     path = catalog_path(store)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_checked(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(
             f"there is no store at {store} ({path.name} is absent); run tailshard ingest"
@@ -245,8 +245,9 @@ def read_catalog(store: Path) -> Catalog:
 def read_pending(store: Path) -> tuple[Slot, ...]:
     """Slots that an ingest which did not end had filled, and which the catalog does not know yet."""
     try:
-        return tuple(Slot.model_validate(slot) for slot in json.loads(_pending(store).read_text("utf-8")))
-    except (OSError, ValueError):  # then they are filled again
+        content = load_checked(_pending(store).read_text("utf-8"))
+        return tuple(Slot.model_validate(slot) for slot in content["slots"])
+    except (OSError, ValueError, KeyError, TypeError):  # then they are filled again
         return ()
 
 
@@ -254,7 +255,7 @@ def write_pending(store: Path, slots: Sequence[Slot]) -> None:
     """Replace the list of slots that are whole and not in the catalog; without any, remove it."""
     if slots:
         content = [slot.model_dump(mode="json") for slot in slots]
-        write_atomically(_pending(store), json.dumps(content) + "\n")
+        write_atomically(_pending(store), dump_checked({"slots": content}) + "\n")
     else:
         remove_file(_pending(store))
 
@@ -265,4 +266,4 @@ def _pending(store: Path) -> Path:
 
 def write_catalog(store: Path, catalog: Catalog) -> None:
     """Replace the catalog of a store; readers see the old one or the new one, never a mixture."""
-    write_atomically(catalog_path(store), json.dumps(catalog.model_dump(mode="json"), indent=1) + "\n")
+    write_atomically(catalog_path(store), dump_checked(catalog.model_dump(mode="json"), 1) + "\n")

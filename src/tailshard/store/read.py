@@ -18,6 +18,7 @@ from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
 from .layout import COUNTS, SCORE_PREFIX, SPLITS, events_group, shard_file
 from .memory import Scratch
+from .metadata import readable
 from .shard import Shard, open_shard
 
 OPEN_SHARDS = 512
@@ -251,7 +252,8 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
         There is none.
     """
     try:
-        return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
+        with readable(store):
+            return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 

@@ -41,7 +41,7 @@ def each_slot(
         What the function gave; a TailshardError that it raised; or a ClusterError where the workers
         died of it.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
     pending = {client.submit(function, slot, pure=False): slot for slot in slots}
     progress(what, 0, len(slots))
@@ -56,6 +56,9 @@ def each_slot(
                 where = f"slot {slot.index} of channel '{slot.channel}'"
                 why = f"{what}: workers died of {where} again and again ({error}); give them more memory"
                 yield slot, ClusterError(why)
+            except CancelledError as error:
+                gone = f"{what}: the Dask scheduler is gone or was restarted; run the same again"
+                raise ClusterError(gone) from error
             progress(what, done, len(slots))
     finally:
         client.cancel(list(pending))

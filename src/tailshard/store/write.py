@@ -29,6 +29,7 @@ from .codec import IslandsCodec
 from .encode import ZSTD, write_matrices, write_values
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
+from .metadata import readable
 from .shard import write_whole
 from .sums import SlotSummary, summarise
 
@@ -62,13 +63,14 @@ def create_arrays(
     StoreError
         An array is there already with another geometry or type.
     """
-    root = zarr.open_group(zarr_store(events_group(store)), mode="a", zarr_format=3)
-    root.attrs.put(dict(attributes or {}))
-    for channel, count in slots.items():
-        group = root.require_group(channel)
-        for name, column in describe_columns(geometry, quantities).items():
-            _create(group, name, column, count, geometry)
-        _create_statistics(group, count, geometry)
+    with readable(store):
+        root = zarr.open_group(zarr_store(events_group(store)), mode="a", zarr_format=3)
+        root.attrs.put(dict(attributes or {}))
+        for channel, count in slots.items():
+            group = root.require_group(channel)
+            for name, column in describe_columns(geometry, quantities).items():
+                _create(group, name, column, count, geometry)
+            _create_statistics(group, count, geometry)
 
 
 def create_columns(store: Path, channel: str, geometry: Geometry, described: Mapping[str, Column]) -> None:
@@ -81,11 +83,12 @@ def create_columns(store: Path, channel: str, geometry: Geometry, described: Map
     """
     if not described:
         return
-    group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+", zarr_format=3)
-    count = int(zarr.open_array(group.store, path=f"{channel}/split", mode="r", zarr_format=3).shape[0])
-    count //= geometry.slot
-    for name, column in described.items():
-        _create(group, name, column, count, geometry)
+    with readable(store):
+        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+", zarr_format=3)
+        count = int(zarr.open_array(group.store, path=f"{channel}/split", mode="r", zarr_format=3).shape[0])
+        count //= geometry.slot
+        for name, column in described.items():
+            _create(group, name, column, count, geometry)
 
 
 def _create(group: zarr.Group, name: str, column: Column, count: int, geometry: Geometry) -> None:

@@ -1,5 +1,6 @@
 """What outlives a training process: the state to continue from, and the finished model."""
 
+import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -245,8 +246,11 @@ def load_model(path: Path) -> LoadedModel:
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:
+    # Torch says of a disk that is full that it failed; the file system says why.
+    whole = io.BytesIO()
+    torch.save(dict(content), whole)
     with opened_whole(path) as file:
-        torch.save(dict(content), file)
+        file.write(whole.getbuffer())
 
 
 def _load(path: Path) -> dict[str, Any]:

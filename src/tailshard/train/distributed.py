@@ -32,7 +32,7 @@ from .in_force import initial_weights
 from .loop import Task, background_of, train_rank
 from .members import MODEL_FILE, clear, model_hash
 from .metrics import Journal, read_metrics, write_metrics
-from .ray_session import Layout, in_thread, lay_out, quiet, ray_session
+from .ray_session import Layout, head_processes, in_thread, lay_out, quiet, ray_session, require_alive
 from .task import identity_of, task_of
 
 _STATE_FILE = "state.pt"
@@ -213,6 +213,7 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
             failure_config=FailureConfig(max_failures=restarts, **controller_failures),
         ),
     )
+    head = head_processes()
     future = in_thread(trainer.fit, "tailshard-training")
     done, finished = -1, False
     while not finished:
@@ -220,6 +221,8 @@ def _train_on_ray(task: Task, out: Path, run: Path, layout: Layout, progress: Pr
         if (now := len(read_metrics(out))) > done:
             done = now
             progress("train", done, epochs)
+        if not finished:
+            require_alive(head)
     try:
         future.result()
     except ray.train.TrainingFailedError as error:

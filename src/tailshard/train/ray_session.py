@@ -8,16 +8,20 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from ..errors import ClusterError, ConfigError
 from ..learning import Training
+
+if TYPE_CHECKING:
+    import psutil
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,6 +44,9 @@ ENVIRONMENT = {
 """Set before Ray starts, unless the user has set it; as it was before, afterwards."""
 
 _LEAST_EVENTS_FOR_A_WORKER = 256
+
+_HEAD = ("gcs_server", "raylet")
+"""Processes of a private Ray without which it cannot go on."""
 
 _CONNECTION_TIMEOUT_SECONDS = 10
 
@@ -87,6 +94,31 @@ def lay_out(training: Training, resources: Mapping[str, float]) -> Layout:
     # Ray counts CPUs in steps of 1/10000.
     share = 1.0 if workers <= cpus else int(1e4 * cpus / workers) / 1e4
     return Layout(workers, use_gpu, max(1, cpus // workers), share)
+
+
+def head_processes() -> list["psutil.Process"]:
+    """Find the processes of a private Ray of this process without which it cannot go on."""
+    import psutil
+
+    return [process for process in psutil.Process().children() if process.name() in _HEAD]
+
+
+def require_alive(head: Sequence["psutil.Process"]) -> None:
+    """See that a private Ray still runs; without its head, Ray itself ends this process after a minute.
+
+    Raises
+    ------
+    ClusterError
+        A process of the head has died.
+    """
+    import psutil
+
+    for process in head:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            raise ClusterError(
+                "Ray on this machine has lost its head, most likely for want of memory; finished epochs are "
+                "kept: run train again to go on"
+            )
 
 
 def in_thread(function: Callable[[], object], name: str) -> Future[object]:
