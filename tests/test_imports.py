@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tailshard"
 
 # From the foundation to the roof: a module may import only from the storeys below its own.
 STOREYS = (
-    ("errors", "progress", "registry", "parts", "chains", "fingerprint", "__init__"),
+    ("errors", "progress", "registry", "parts", "chains", "fingerprint", "naming", "__init__"),
     ("data_taking", "correction"),
     ("learning", "cuts", "inference"),
     ("tuning",),

@@ -11,6 +11,7 @@ from distributed import CancelledError, KilledWorker
 
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StoreError
+from ..naming import task_key, task_name
 from ..ntuples import read
 from ..ntuples.dialects import dialect
 from ..ntuples.inspection import reason
@@ -101,7 +102,9 @@ def ingest(
     """
 
     def on_workers(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
-        futures = [client.submit(function, *each, pure=False) for each in arguments]
+        futures = [
+            client.submit(function, *each, key=task_key("survey", "files"), pure=False) for each in arguments
+        ]
         for future, (url, *_) in zip(futures, arguments, strict=True):
             try:
                 yield future.result()
@@ -130,7 +133,8 @@ def ingest(
             branches = dialect(each.dataset.dialect).branches(each.dataset.kind, pipeline.selection)
             events = read.open_partitions([task.partition for task in its_tasks], branches)
             fill = partial(fill_slot, pipeline, each.dataset, store)
-            collections.append(read.map_partitions(fill, events, its_tasks))
+            name = task_name("ingest", each.dataset.channel)
+            collections.append(read.map_partitions(fill, events, its_tasks, name))
 
     slots: list[Slot] = []
     next_write = time.monotonic() + CATALOG_PERIOD

@@ -138,7 +138,7 @@ def score(
     function = partial(
         score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
     )
-    reduce_slots(client, "scoring", function, calls, _add, progress)
+    reduce_slots(client, "scoring", function, calls, _add, progress, step="score")
     for channel in channels:
         _note(store, channel, **{MODEL: of_all})
     scored = sum(map(len, calls.values()))

@@ -118,7 +118,7 @@ def measure(
     }
     function = partial(measure_slot, measurement, store, catalog.geometry)
     what = f"scoring with {model.parent.name}" if model.parent.name != "model" else "scoring with the network"
-    return reduce_slots(client, what, function, calls, add_sums, progress)
+    return reduce_slots(client, what, function, calls, add_sums, progress, step="stress")
 
 
 def measure_slot(
