@@ -29,7 +29,7 @@ STOREYS = (
     ("report",),
     ("stress",),
     ("ingest",),
-    ("extrapolation", "keys"),
+    ("extrapolation", "keys", "monitoring"),
     ("pipeline",),
     ("blind",),
     ("options", "updating"),

@@ -14,7 +14,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
-from .launch import ClusterProfile, LocalProfile, dask_client
+from .launch import ClusterProfile, LocalProfile, dask_client, performance_log
 from .ledger import Ledger, Parts, locked, provenance
 from .progress import Progress, silent
 from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from .ingest.survey import Inputs
+    from .monitoring import Metrics
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Search:
         self.workdir = Path(self.workdir).resolve()
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
         self._client: Client | None = None
+        self._metrics: Metrics | None = None
 
     @property
     def store(self) -> Path:
@@ -141,6 +143,30 @@ class Search:
 
     # -- doing it --------------------------------------------------------------------------------
 
+    @contextmanager
+    def working(self, wait: float = 0.0) -> Iterator[None]:
+        """Hold the work directory, and keep its metrics true meanwhile.
+
+        `wait` and what is raised are those of `ledger.locked`.
+
+        Raises
+        ------
+        ClusterError
+            The profile wants metrics where they cannot be served.
+        """
+        from .monitoring import Metrics, published
+
+        with locked(self.workdir, wait):
+            self.reopen()
+            shown = self.progress
+            metrics = Metrics(self.pipeline.name, self.workdir, lambda: self.ledger, self.pipeline.training)
+            with published(metrics, self.profile.metrics) as told:
+                self._metrics, self.progress = metrics, metrics.watch(shown, told)
+                try:
+                    yield
+                finally:
+                    self._metrics, self.progress = None, shown
+
     def perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
         """Make the output of one stage, of `STAGES`, unless it is current.
 
@@ -156,12 +182,12 @@ class Search:
         WorkdirError
             An earlier stage is missing or stale.
         """
-        with locked(self.workdir):
+        with self.working():
             return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
-        with locked(self.workdir):
+        with self.working():
             files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read
@@ -228,7 +254,9 @@ class Search:
 
             parts = {**parts, "began with": previous_hash(self.model)}
         try:
-            result = do[stage]()
+            with self._metrics.stage(stage) if self._metrics else nullcontext(lambda _: None) as done:
+                result = do[stage]()
+                done(result)
         except (ConfigError, InputError):
             if before is not None and not force:  # a mistake found before anything was touched costs nothing
                 self.ledger.restore(stage, before, kept)
@@ -247,19 +275,24 @@ class Search:
         if self._client is not None:
             yield self._client
             return
-        with dask_client(self.profile, stage) as client:
-            self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+        with dask_client(self.profile, stage, self.progress) as client:
             self._client = client
             try:
                 yield client
             finally:
                 self._client = None
 
+    @contextmanager
+    def _workers_of(self, stage: str) -> Iterator["Client"]:
+        log = self.workdir / "logs" / f"{stage}.html"
+        with self.dask(stage) as client, performance_log(client, log, self.progress):
+            yield client
+
     def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
         from .ingest.arrivals import remember
         from .ingest.stage import ingest
 
-        with self.dask("ingest") as client:
+        with self._workers_of("ingest") as client:
             result = ingest(
                 self.pipeline, self.store, client, self.progress, self.strict, inputs, self.partials
             )
@@ -279,14 +312,14 @@ class Search:
     def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        with self.dask("score") as client:
+        with self._workers_of("score") as client:
             result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
-        with self.dask("histogram") as client:
+        with self._workers_of("histogram") as client:
             result = histogram(self.pipeline, self.store, self.results, client, self.progress, self.partials)
         return result.to_dict()
 

@@ -136,8 +136,7 @@ def unblind(
 
 @contextmanager
 def _workers(search: Search) -> Iterator["Client"]:
-    with dask_client(search.profile) as client:
-        search.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+    with dask_client(search.profile, progress=search.progress) as client:
         yield client
 
 

@@ -41,6 +41,8 @@ class IngestResult:
     """Slots that were whole already."""
     freed: int
     """Slots whose partition is gone or changed."""
+    entries_read: int = 0
+    """Entries of the ntuples behind the slots that were filled."""
     surveyed: tuple[SurveyedDataset, ...] = ()
     """The files that the store holds now, and those that it lacks."""
 
@@ -49,6 +51,7 @@ class IngestResult:
         catalog = self.catalog
         return {
             "slots": {"written": self.written, "kept": self.kept, "freed": self.freed},
+            "entries_read": self.entries_read,
             "events": {channel.name: catalog.rows(channel.name) for channel in catalog.channels},
             "yields": {channel.name: catalog.sum_of_weights(channel.name) for channel in catalog.channels},
             "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
@@ -165,7 +168,8 @@ def ingest(
         _refuse(quarantine)
     if strict and repeated:
         raise InputError(f"--strict forbids events that count twice. {repeated[0]}")
-    return IngestResult(catalog, len(slots), kept, freed, tuple(surveyed))
+    entries = sum(slot.stop - slot.start for slot in slots)
+    return IngestResult(catalog, len(slots), kept, freed, entries, tuple(surveyed))
 
 
 def _failed(task: SlotTask, error: Exception) -> Quarantined:

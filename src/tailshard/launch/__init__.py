@@ -4,6 +4,7 @@ A pipeline says what to search; a profile says where to run. The results do not 
 """
 
 from .dask import WORKER_SETTINGS, dask_client
+from .performance import performance_log
 from .profile import (
     ClusterProfile,
     DaskProfile,
@@ -26,4 +27,5 @@ __all__ = [
     "SlurmProfile",
     "dask_client",
     "load_profile",
+    "performance_log",
 ]

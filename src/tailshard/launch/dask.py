@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import ClusterError
+from ..progress import Progress, silent
 from .profile import ClusterProfile, DaskProfile, LocalProfile
+from .reach import announce
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,13 +23,28 @@ WORKER_SETTINGS = {
     "distributed.worker.profile.enabled": sys.version_info >= (3, 12),
     # One process imports what all workers need, and each is a fork of it: a start takes tenths of a second.
     "distributed.worker.multiprocessing-method": "forkserver",
+    # All but the proxy to pages of workers, which writes into its answer whatever address it is asked for:
+    # CVE-2026-23528, see SECURITY.md. Workers' pages have nothing that the scheduler's do not have.
+    "distributed.scheduler.http.routes": [
+        "distributed.http.scheduler.prometheus",
+        "distributed.http.scheduler.info",
+        "distributed.http.scheduler.json",
+        "distributed.http.health",
+        "distributed.http.statics",
+    ],
+    # The scheduler remembers as many tasks for the performance report; each is some hundred bytes of it.
+    "distributed.scheduler.dashboard.tasks.task-stream-length": 20_000,
 }
-"""Dask's configuration wherever tailshard starts workers."""
+"""Dask's configuration wherever tailshard starts a scheduler or workers."""
 
 
 @contextmanager
-def dask_client(profile: ClusterProfile, stage: str = "ingest") -> Iterator["Client"]:
+def dask_client(
+    profile: ClusterProfile, stage: str = "ingest", progress: Progress = silent
+) -> Iterator["Client"]:
     """Start the workers of a stage and give a client; stop them at the end.
+
+    `progress` is told where the dashboard is, before the workers have started.
 
     Raises
     ------
@@ -40,18 +57,21 @@ def dask_client(profile: ClusterProfile, stage: str = "ingest") -> Iterator["Cli
         raise ClusterError(f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'")
     with dask.config.set(WORKER_SETTINGS):
         if profile.dask.address is not None:
-            with _running(profile.dask.address, profile.dask) as client:
+            with _running(profile.dask.address, profile.dask, progress) as client:
                 yield client
         else:
-            with _of_this_machine(profile.dask) as client:
+            with _of_this_machine(profile.dask, progress) as client:
                 yield client
 
 
 @contextmanager
-def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
+def _of_this_machine(profile: DaskProfile, progress: Progress) -> Iterator["Client"]:
     from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
+    # Whoever may talk to a scheduler runs code as its user, and everybody on this machine reaches loopback.
+    # The certificate lives as long as the cluster, in the memory of its processes.
+    security = Security.temporary()
     workers = CPU_COUNT if profile.workers == "auto" else profile.workers
     with (
         LocalCluster(
@@ -59,6 +79,8 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            protocol="tls://",
+            security=security,
             memory_limit=profile.memory_limit,
             dashboard_address=_free_address(profile.dashboard),
             silence_logs="CRITICAL",
@@ -67,6 +89,7 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        announce(client.dashboard_link, progress)
         try:
             client.wait_for_workers(workers, timeout=profile.start_timeout)
         except TimeoutError as error:
@@ -78,7 +101,7 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
 
 
 @contextmanager
-def _running(address: str, profile: DaskProfile) -> Iterator["Client"]:
+def _running(address: str, profile: DaskProfile, progress: Progress) -> Iterator["Client"]:
     """Connect to a scheduler that runs already. Security is Dask's configuration (distributed.comm.tls)."""
     from distributed import Client
 
@@ -89,6 +112,7 @@ def _running(address: str, profile: DaskProfile) -> Iterator["Client"]:
             f"cannot connect to the Dask scheduler at {address}: {error}; check dask.address of the profile"
         ) from error
     with client:
+        announce(client.dashboard_link, progress)
         wanted = 1 if profile.workers == "auto" else profile.workers
         try:
             client.wait_for_workers(wanted, timeout=profile.start_timeout)

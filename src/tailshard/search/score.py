@@ -71,6 +71,8 @@ class ScoreResult:
     """Events that have an error, by channel."""
     slots: dict[str, int]
     """Slots that were ``scored``, and those that were scored already and were ``kept``."""
+    events_scored: int
+    """Events of the former."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -138,12 +140,13 @@ def score(
     function = partial(
         score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
     )
-    reduce_slots(client, "scoring", function, calls, _add, progress, step="score")
+    found = reduce_slots(client, "scoring", function, calls, _add, progress, step="score")
     for channel in channels:
         _note(store, channel, **{MODEL: of_all})
     scored = sum(map(len, calls.values()))
     slots = {"scored": scored, "kept": sum(bool(slot.selected) for slot in catalog.slots) - scored}
-    return ScoreResult(of_all, {channel: catalog.rows(channel) for channel in channels}, slots)
+    rows = {channel: catalog.rows(channel) for channel in channels}
+    return ScoreResult(of_all, rows, slots, sum(found.values()))
 
 
 def _begin(store: Path, channel: str, made_by: str, arrays: Sequence[str], anew: bool) -> None:

@@ -38,8 +38,8 @@ def fill(
 ) -> dict[str, Filled]:
     """Fill the histograms of some slots, each set of them (by any name) added up by itself.
 
-    `what`, `client`, `progress`, `partials`, `tidy` and `step` are those of `reduce_slots`, `error` is that of
-    `fill_slot`.
+    `what`, `client`, `progress`, `partials`, `tidy` and `step` are those of `reduce_slots`, `error` is that
+    of `fill_slot`.
     """
     meaning = {
         "axes": {name: repr(axis) for name, axis in axes.items()},
