@@ -106,7 +106,7 @@ def test_all_ports_of_a_run_are_on_loopback(dask_workers: Client) -> None:
 
 def test_no_secret_of_the_cluster_is_where_others_could_read_it(dask_workers: Client) -> None:
     secrets = [dask_workers.security.tls_client_key, dask_workers.security.tls_client_cert]
-    body = [line for secret in secrets for line in secret.splitlines() if "-" not in line][0]
+    body = next(line for secret in secrets for line in secret.splitlines() if "-" not in line)
     shown = dask_workers.run(lambda: (sys.argv, dict(os.environ)))
     assert body not in str(shown)
     commands = [psutil.Process(pid).cmdline() for pid in dask_workers.run(os.getpid).values()]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tailshard.errors import ClusterError, InputError
 from tailshard.learning import Training
-from tailshard.ledger import Ledger, provenance
+from tailshard.ledger import Ledger
 from tailshard.monitoring import TEXTFILE, Metrics, published
 from tailshard.monitoring.metrics import HELP
 from tailshard.train.metrics import EpochMetrics, write_metrics
