@@ -24,7 +24,7 @@ WORKER_SETTINGS = {
     # One process imports what all workers need, and each is a fork of it: a start takes tenths of a second.
     "distributed.worker.multiprocessing-method": "forkserver",
     # All but the proxy to pages of workers, which writes into its answer whatever address it is asked for:
-    # CVE-2026-23528, see SECURITY.md. Workers' pages have nothing that the scheduler's do not have.
+    # CVE-2026-23528, see SECURITY.md.
     "distributed.scheduler.http.routes": [
         "distributed.http.scheduler.prometheus",
         "distributed.http.scheduler.info",
