@@ -3,7 +3,7 @@
 A pipeline says what to search; a profile says where to run. The results do not depend on it.
 """
 
-from .dask import WORKER_SETTINGS, dask_client
+from .dask import SCHEDULER_SETTINGS, WORKER_SETTINGS, dask_client
 from .performance import performance_log
 from .profile import (
     ClusterProfile,
@@ -17,6 +17,7 @@ from .profile import (
 )
 
 __all__ = [
+    "SCHEDULER_SETTINGS",
     "WORKER_SETTINGS",
     "ClusterProfile",
     "DaskProfile",

@@ -23,6 +23,10 @@ WORKER_SETTINGS = {
     "distributed.worker.profile.enabled": sys.version_info >= (3, 12),
     # One process imports what all workers need, and each is a fork of it: a start takes tenths of a second.
     "distributed.worker.multiprocessing-method": "forkserver",
+}
+"""Dask's configuration wherever tailshard starts workers."""
+
+SCHEDULER_SETTINGS = {
     # All but the proxy to pages of workers, which writes into its answer whatever address it is asked for:
     # CVE-2026-23528, see SECURITY.md.
     "distributed.scheduler.http.routes": [
@@ -35,7 +39,7 @@ WORKER_SETTINGS = {
     # The scheduler remembers as many tasks for the performance report; each is some hundred bytes of it.
     "distributed.scheduler.dashboard.tasks.task-stream-length": 20_000,
 }
-"""Dask's configuration wherever tailshard starts a scheduler or workers."""
+"""Dask's configuration wherever tailshard starts a scheduler."""
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def dask_client(
 
     if not isinstance(profile, LocalProfile):
         raise ClusterError(f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'")
-    with dask.config.set(WORKER_SETTINGS):
+    with dask.config.set({**WORKER_SETTINGS, **SCHEDULER_SETTINGS}):
         if profile.dask.address is not None:
             with _running(profile.dask.address, profile.dask, progress) as client:
                 yield client

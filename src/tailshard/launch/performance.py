@@ -19,7 +19,7 @@ def performance_log(client: "Client", path: Path, progress: Progress = silent) -
     It is written, too, where the work fails. A report that cannot be written is a message to `progress`,
     never an error: the work matters more.
     """
-    # Dask remembers the last tasks alone (WORKER_SETTINGS), which bounds the file.
+    # Dask remembers the last tasks alone (SCHEDULER_SETTINGS), which bounds the file.
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     report: Any = None
     with _told(progress, path):
