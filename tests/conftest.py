@@ -81,9 +81,13 @@ def dask_workers() -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def profile(dask_workers: Client) -> LocalProfile:
+def profile(dask_workers: Client) -> Iterator[LocalProfile]:
     """Where searches run that need not start workers of their own, which takes seconds for each stage."""
-    return LocalProfile(dask=DaskProfile(address=dask_workers.scheduler.address, workers=2))
+    # A scheduler that runs already is talked to by Dask's own configuration.
+    own, tls = dask_workers.security, "distributed.comm.tls"
+    keys = {f"{tls}.client.key": own.tls_client_key, f"{tls}.client.cert": own.tls_client_cert}
+    with dask.config.set({f"{tls}.ca-file": own.tls_ca_file, **keys}):
+        yield LocalProfile(dask=DaskProfile(address=dask_workers.scheduler.address, workers=2))
 
 
 @pytest.fixture(scope="session")

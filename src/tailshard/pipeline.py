@@ -13,7 +13,7 @@ Each verb of the command line is a function here. A `Search` is a pipeline in a 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,20 +22,30 @@ from typing import TYPE_CHECKING, Any
 from .config import Pipeline
 from .errors import ConfigError, InputError, StoreError, WorkdirError
 from .keys import decision, parts_of
-from .launch import ClusterProfile, LocalProfile, RayProfile, SlurmProfile, dask_client, in_job, ray_profile
+from .launch import (
+    ClusterProfile,
+    LocalProfile,
+    RayProfile,
+    SlurmProfile,
+    dask_client,
+    in_job,
+    performance_log,
+    ray_profile,
+)
 from .ledger import Ledger, Parts, locked, provenance
 from .places import place, remove_tree
 from .progress import Progress, silent
-from .stages import STAGES, Listing, StageOutcome, StageState, outputs_of
+from .stages import STAGES, Folders, Listing, StageOutcome, StageState, outputs_of
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from .ingest.survey import Inputs
+    from .monitoring import Metrics
 
 
 @dataclass
-class Search:
+class Search(Folders):
     """A pipeline in a work directory, and where to run it."""
 
     pipeline: Pipeline
@@ -49,31 +59,7 @@ class Search:
         self.workdir = place(self.workdir)
         self.ledger = Ledger.open(self.workdir, self.pipeline.name)
         self._client: Client | None = None
-
-    @property
-    def store(self) -> Path:
-        """Folder of the event store."""
-        return self.workdir / "store"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the trained network."""
-        return self.workdir / "model"
-
-    @property
-    def results(self) -> Path:
-        """Folder of histograms and numbers."""
-        return self.workdir / "results"
-
-    @property
-    def partials(self) -> Path:
-        """Folder that keeps what was made of single slots."""
-        return self.workdir / "partials"
-
-    @property
-    def report_page(self) -> Path:
-        """The page to open."""
-        return self.workdir / "report" / "index.html"
+        self._metrics: Metrics | None = None
 
     def ray(self) -> RayProfile:
         """Say where training runs.
@@ -156,6 +142,30 @@ class Search:
 
     # -- doing it --------------------------------------------------------------------------------
 
+    @contextmanager
+    def working(self, wait: float = 0.0) -> Iterator[None]:
+        """Hold the work directory, and keep its metrics true meanwhile.
+
+        `wait` and what is raised are those of `ledger.locked`.
+
+        Raises
+        ------
+        ClusterError
+            The profile wants metrics where they cannot be served.
+        """
+        from .monitoring import Metrics, published
+
+        with locked(self.workdir, wait):
+            self.reopen()
+            shown = self.progress
+            metrics = Metrics(self.pipeline.name, self.workdir, lambda: self.ledger, self.pipeline.training)
+            with published(metrics, self.profile.metrics) as told:
+                self._metrics, self.progress = metrics, metrics.watch(shown, told)
+                try:
+                    yield
+                finally:
+                    self._metrics, self.progress = None, shown
+
     def perform(self, stage: str, force: bool = False, retry: bool = False) -> StageOutcome:
         """Make the output of one stage, of `STAGES`, unless it is current.
 
@@ -175,13 +185,13 @@ class Search:
         """
         if stage == "train":
             self.ray()
-        with locked(self.workdir, self._patience):
+        with self.working(self._patience):
             return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         self.ray()
-        with locked(self.workdir, self._patience):
+        with self.working(self._patience):
             files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read
@@ -248,7 +258,9 @@ class Search:
 
             parts = {**parts, "began with": previous_hash(self.model)}
         try:
-            result = do[stage]()
+            with self._metrics.stage(stage) if self._metrics else nullcontext(lambda _: None) as done:
+                result = do[stage]()
+                done(result)
         except (ConfigError, InputError):
             if before is not None and not force:  # a mistake found before anything was touched costs nothing
                 self.ledger.restore(stage, before, kept)
@@ -269,19 +281,24 @@ class Search:
             return
         if not isinstance(self.profile, LocalProfile):
             self.progress(f"Waiting for workers of {stage}", 0, 0)
-        with dask_client(self.profile, stage, self.workdir) as client:
-            self.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+        with dask_client(self.profile, stage, self.workdir, self.progress) as client:
             self._client = client
             try:
                 yield client
             finally:
                 self._client = None
 
+    @contextmanager
+    def _workers_of(self, stage: str) -> Iterator["Client"]:
+        log = self.workdir / "logs" / f"{stage}.html"
+        with self.dask(stage) as client, performance_log(client, log, self.progress):
+            yield client
+
     def _ingest(self, files: Listing, inputs: "Inputs | None") -> Mapping[str, Any]:
         from .ingest.arrivals import remember
         from .ingest.stage import ingest
 
-        with self.dask("ingest") as client:
+        with self._workers_of("ingest") as client:
             result = ingest(
                 self.pipeline, self.store, client, self.progress, self.strict, inputs, self.partials
             )
@@ -301,14 +318,14 @@ class Search:
     def _score(self, anew: bool) -> Mapping[str, Any]:
         from .search.score import score
 
-        with self.dask("score") as client:
+        with self._workers_of("score") as client:
             result = score(self.pipeline, self.store, self.model / "model.pt", client, self.progress, anew)
         return result.to_dict()
 
     def _histogram(self) -> Mapping[str, Any]:
         from .search.histogram import histogram
 
-        with self.dask("histogram") as client:
+        with self._workers_of("histogram") as client:
             result = histogram(self.pipeline, self.store, self.results, client, self.progress, self.partials)
         return result.to_dict()
 

@@ -82,7 +82,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError:
+    except BaseException:
         aside.unlink(missing_ok=True)  # on a full disk it would take the room that is left
         raise
 

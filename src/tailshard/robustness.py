@@ -137,8 +137,7 @@ def unblind(
 
 @contextmanager
 def _workers(search: Search) -> Iterator["Client"]:
-    with dask_client(search.profile, workdir=search.workdir) as client:
-        search.progress(f"Dask dashboard: {client.dashboard_link}", 0, 0)
+    with dask_client(search.profile, workdir=search.workdir, progress=search.progress) as client:
         yield client
 
 

@@ -41,6 +41,37 @@ def outputs_of(stage: str, workdir: Path) -> list[Path]:
     return [path for name in names for path in sorted((workdir / folder).glob(name))]
 
 
+class Folders:
+    """Where the outputs of a search are, below its work directory."""
+
+    workdir: Path
+
+    @property
+    def store(self) -> Path:
+        """Folder of the event store."""
+        return self.workdir / "store"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained network."""
+        return self.workdir / "model"
+
+    @property
+    def results(self) -> Path:
+        """Folder of histograms and numbers."""
+        return self.workdir / "results"
+
+    @property
+    def partials(self) -> Path:
+        """Folder that keeps what was made of single slots."""
+        return self.workdir / "partials"
+
+    @property
+    def report_page(self) -> Path:
+        """The page to open."""
+        return self.workdir / "report" / "index.html"
+
+
 @dataclass(frozen=True)
 class StageState:
     """Whether the output of a stage can be used as it is."""

@@ -108,6 +108,4 @@ def _workers_on(store: Path, search: Search | None, options: Options) -> Iterato
     with ExitStack() as stack:
         if search is not None:
             stack.enter_context(locked(search.workdir))
-        client = stack.enter_context(dask_client(profile))
-        options.get("progress", silent)(f"Dask dashboard: {client.dashboard_link}", 0, 0)
-        yield client
+        yield stack.enter_context(dask_client(profile, progress=options.get("progress", silent)))

@@ -23,7 +23,8 @@ def progress_bars() -> Iterator[Progress]:
 
     def progress(what: str, done: int, total: int) -> None:
         if total == 0:
-            console.print(what, highlight=False)
+            # Whole lines, to be copied; names of files are no markup.
+            console.print(what, highlight=False, markup=False, soft_wrap=True)
             return
         if what not in tasks:
             bars.start()

@@ -17,7 +17,6 @@ from typing import Any
 
 from .config import Update
 from .ingest.arrivals import Arrivals, Remembered, find_arrivals, recall
-from .ledger import locked
 from .pipeline import Search
 from .search.drift import Drift, error_drift, feature_drift
 from .search.history import add_to_history
@@ -55,8 +54,7 @@ def update(search: Search, names: Iterable[str] | None = None, wait: float = 0.0
         Whatever a stage raises.
     """
     search.ray()  # it may have to train
-    with locked(search.workdir, wait):
-        search.reopen()
+    with search.working(wait):
         arrivals = find_arrivals(search.pipeline, _memory(search), names, search.progress)
         states = search.states(arrivals.listing)
         if all(state.current for state in states):

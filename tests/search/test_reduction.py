@@ -40,6 +40,14 @@ def test_slots_are_added_in_a_tree_that_only_their_number_decides(client, slots:
     assert reduce_slots(client, "adding", name, calls, bracket, silent) == {"a": expected}
 
 
+def test_tasks_are_named_by_step_and_channel(client) -> None:
+    calls = {"wjets": [(1,), (2,)], "zprime_2": [(3,)]}
+    reduce_slots(client, "adding", name, calls, bracket, silent, step="tell")
+    found = client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.task_prefixes))
+    assert {"tell-wjets", "tell-wjets-sum", "tell_zprime_2", "tell_zprime_2-sum"} <= found
+    assert not any("bracket" in each or "name" in each for each in found)
+
+
 def test_channels_are_apart_and_empty_ones_are_left_out(client) -> None:
     calls = {"a": [(1,), (2,)], "b": [], "c": [(3,)]}
     assert reduce_slots(client, "adding", name, calls, bracket, silent) == {"a": "(1 2)", "c": "(3)"}

@@ -67,6 +67,7 @@ def test_scoring_again_with_another_model_replaces_every_error(store, small, cli
         "model": second.model,
         "events": {"zjets": 612, "ttbar": 380, "resonance": 150, "data": 296},
         "slots": {"scored": 8, "kept": 0},
+        "events_scored": 1438,
     }
 
 

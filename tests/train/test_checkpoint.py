@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +153,43 @@ def test_a_training_state_survives_the_disk_bit_for_bit(tmp_path, state, network
     optimizer = torch.optim.Adam(network.parameters())
     optimizer.load_state_dict(restored.optimizer)
     assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], state.optimizer["state"][0]["exp_avg"])
+
+
+def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trap"),)
+
+    for holds in ({"version": 2, "state_dict": Trap()}, Trap()):
+        torch.save(holds, tmp_path / "model.pt")
+        with pytest.raises(StateError, match="damaged or was not written by tailshard"):
+            load_model(tmp_path / "model.pt")
+        with pytest.raises(StateError, match="damaged or was not written by tailshard"):
+            TrainingState.load(tmp_path / "model.pt")
+    assert not (tmp_path / "trap").exists()
+
+
+def test_a_network_of_somebodys_own_is_imported_only_where_the_pipeline_names_it(
+    tmp_path, network, scaler, monkeypatch
+):
+    (tmp_path / "trap_module.py").write_text(
+        "from pathlib import Path\n"
+        "from tailshard.models import ae\n"
+        "Path(__file__).with_name('imported').touch()\n"
+        "def network(cells, model):\n"
+        "    return ae(cells, model)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    named = Model(name="trap_module:network", latent=3)
+    path = tmp_path / "model.pt"
+    weights = weights_of(build(Model(name="ae", latent=3), CELLS))
+    save_model(path, Best(1, 0.1, weights), named, scaler, SIZE, "snapshot")
+    for others in ("", "ae_small", "trap_module:other"):
+        with pytest.raises(StateError, match="made by 'trap_module:network', which is code"):
+            load_model(path, others)
+    assert not (tmp_path / "imported").exists()
+    assert load_model(path, "trap_module:network").model == named
+    assert (tmp_path / "imported").exists()
 
 
 def test_kept_weights_do_not_change_with_the_network(network):

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -54,6 +56,42 @@ def test_a_ray_of_the_caller_is_used_and_left_running(capfd):
     assert not ray.is_initialized()
     assert os.environ == before
     assert capfd.readouterr() == ("", "")
+
+
+_ASK = (
+    "import sys; from ray._raylet import GcsClient; "
+    "print(GcsClient(address=sys.argv[1]).internal_kv_keys(b'', namespace=None, timeout=10))"
+)
+
+
+@pytest.mark.slow
+def test_nobody_without_its_token_can_talk_to_a_private_ray(tmp_path):
+    import psutil
+    import ray
+
+    def ask(token):
+        """Ask from another process for what Ray knows: the ports are open to the whole network."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment = {**others, "HOME": str(tmp_path)}
+        if token:
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        command = [sys.executable, "-c", _ASK, address]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    with ray_session():
+        address, token = ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"]
+        allowed = ask(token)
+        assert allowed.returncode == 0, allowed.stderr
+        assert "session_name" in allowed.stdout
+        wrong = ask("0" * len(token))
+        assert wrong.returncode != 0
+        assert "Authentication token is missing or incorrect" in wrong.stderr
+        assert ask(None).returncode != 0
+        commands = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+        assert token not in str(commands)
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no address", "ray://127.0.0.1:1"])

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ..config import Splits
 from ..errors import ClusterError
 from ..features.islands import Islands
+from ..naming import task_key
 from ..progress import Progress
 from ..store.catalog import Catalog, CutflowStep, Slot
 from ..store.layout import Geometry, assign_splits
@@ -193,7 +194,7 @@ def on_workers(
     """
     from distributed import KilledWorker
 
-    futures = [client.submit(function, *call, pure=False) for call in calls]
+    futures = [client.submit(function, *call, key=task_key("blind", what), pure=False) for call in calls]
     found = []
     try:
         for done, future in enumerate(futures, start=1):

@@ -186,6 +186,8 @@ class _Batches:
 
 class _Trained(NamedTuple):
     model: Path
+    network: str
+    """What the pipeline calls it."""
     batches: Sequence[Batch]
     seconds: float
     """For each event of a training step."""
@@ -224,11 +226,11 @@ def _train(probe: Probe, model: Path, seconds: float) -> _Trained:
         spent, events, state = epoch(max(2, min(50, round(seconds / once))))
     assert state.best is not None  # an epoch has ended
     save_model(model, state.best, pipeline.model, scaler, size, stream.snapshot)
-    return _Trained(model, batches, spent / events)
+    return _Trained(model, pipeline.model.name, batches, spent / events)
 
 
 def _validate(trained: _Trained, seconds: float) -> float:
-    model = load_model(trained.model)
+    model = load_model(trained.model, trained.network)
 
     def forward() -> int:
         return sum(len(model.errors(batch.islands)) for batch in trained.batches)

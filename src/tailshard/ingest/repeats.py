@@ -72,6 +72,7 @@ def find_repeats(
         progress,
         keep_json(kept, "repeats"),
         {"data": leaves},
+        step="repeats",
     )
     return Repeats(*found["data"]) if "data" in found else Repeats(0, None)
 

@@ -11,6 +11,7 @@ from distributed import CancelledError, KilledWorker
 
 from ..config import Pipeline
 from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StorageError, StoreError
+from ..naming import task_key, task_name
 from ..ntuples import read
 from ..ntuples.dialects import dialect
 from ..ntuples.inspection import reason
@@ -40,6 +41,8 @@ class IngestResult:
     """Slots that were whole already."""
     freed: int
     """Slots whose partition is gone or changed."""
+    entries_read: int = 0
+    """Entries of the ntuples behind the slots that were filled."""
     surveyed: tuple[SurveyedDataset, ...] = ()
     """The files that the store holds now, and those that it lacks."""
 
@@ -48,6 +51,7 @@ class IngestResult:
         catalog = self.catalog
         return {
             "slots": {"written": self.written, "kept": self.kept, "freed": self.freed},
+            "entries_read": self.entries_read,
             "events": {channel.name: catalog.rows(channel.name) for channel in catalog.channels},
             "yields": {channel.name: catalog.sum_of_weights(channel.name) for channel in catalog.channels},
             "quarantine": [row.model_dump(mode="json") for row in catalog.quarantine],
@@ -101,7 +105,9 @@ def ingest(
     """
 
     def on_workers(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
-        futures = [client.submit(function, *each, pure=False) for each in arguments]
+        futures = [
+            client.submit(function, *each, key=task_key("survey", "files"), pure=False) for each in arguments
+        ]
         for future, (url, *_) in zip(futures, arguments, strict=True):
             try:
                 yield future.result()
@@ -130,7 +136,8 @@ def ingest(
             branches = dialect(each.dataset.dialect).branches(each.dataset.kind, pipeline.selection)
             events = read.open_partitions([task.partition for task in its_tasks], branches)
             fill = partial(fill_slot, pipeline, each.dataset, store)
-            collections.append(read.map_partitions(fill, events, its_tasks))
+            name = task_name("ingest", each.dataset.channel)
+            collections.append(read.map_partitions(fill, events, its_tasks, name))
 
     slots: list[Slot] = []
     next_write = time.monotonic() + CATALOG_PERIOD
@@ -161,7 +168,8 @@ def ingest(
         _refuse(quarantine)
     if strict and repeated:
         raise InputError(f"--strict forbids events that count twice. {repeated[0]}")
-    return IngestResult(catalog, len(slots), kept, freed, tuple(surveyed))
+    entries = sum(slot.stop - slot.start for slot in slots)
+    return IngestResult(catalog, len(slots), kept, freed, entries, tuple(surveyed))
 
 
 def _failed(task: SlotTask, error: Exception) -> Quarantined:

@@ -3,7 +3,8 @@
 A pipeline says what to search; a profile says where to run. The results do not depend on it.
 """
 
-from .dask import WORKER_SETTINGS, dask_client
+from .dask import SCHEDULER_SETTINGS, WORKER_SETTINGS, dask_client
+from .performance import performance_log
 from .profile import (
     ClusterProfile,
     DaskProfile,
@@ -19,6 +20,7 @@ from .ray import ray_profile
 from .slurm import in_job
 
 __all__ = [
+    "SCHEDULER_SETTINGS",
     "WORKER_SETTINGS",
     "ClusterProfile",
     "DaskProfile",
@@ -31,5 +33,6 @@ __all__ = [
     "dask_client",
     "in_job",
     "load_profile",
+    "performance_log",
     "ray_profile",
 ]

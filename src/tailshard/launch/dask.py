@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..errors import ClusterError
+from ..progress import Progress, silent
 from .profile import ClusterProfile, DaskProfile, LocalProfile, SlurmProfile
+from .reach import announce
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,14 +29,33 @@ WORKER_SETTINGS = {
 }
 """Dask's configuration wherever tailshard starts workers."""
 
+SCHEDULER_SETTINGS = {
+    # All but the proxy to pages of workers, which writes into its answer whatever address it is asked for:
+    # CVE-2026-23528, see SECURITY.md.
+    "distributed.scheduler.http.routes": [
+        "distributed.http.scheduler.prometheus",
+        "distributed.http.scheduler.info",
+        "distributed.http.scheduler.json",
+        "distributed.http.health",
+        "distributed.http.statics",
+    ],
+    # The scheduler remembers as many tasks for the performance report; each is some hundred bytes of it.
+    "distributed.scheduler.dashboard.tasks.task-stream-length": 20_000,
+}
+"""Dask's configuration wherever tailshard starts a scheduler."""
+
 
 @contextmanager
 def dask_client(
-    profile: ClusterProfile, stage: str = "ingest", workdir: Path | None = None
+    profile: ClusterProfile,
+    stage: str = "ingest",
+    workdir: Path | None = None,
+    progress: Progress = silent,
 ) -> Iterator["Client"]:
     """Start the workers of a stage and give a client; stop them at the end.
 
     Workers on other machines need a `workdir` that they see, too; that is the current folder where left out.
+    `progress` is told where the dashboard is, before the workers have started.
 
     Raises
     ------
@@ -49,9 +71,12 @@ def dask_client(
         place = Path.cwd() if workdir is None else workdir
         dashboard = _free_address(profile.dashboard)
         with (
-            dask.config.set(WORKER_SETTINGS),
+            dask.config.set({**WORKER_SETTINGS, **SCHEDULER_SETTINGS}),
             slurm_workers(profile, stage, place, dashboard, WORKER_SETTINGS) as client,
         ):
+            # Dask's own link has the address of the scheduler, which pages are not served at.
+            port = urlsplit(client.dashboard_link).port
+            announce(f"http://{profile.dashboard.rpartition(':')[0]}:{port}/status", progress)
             yield client
         return
     if not isinstance(profile, LocalProfile):
@@ -59,20 +84,23 @@ def dask_client(
             f"stage '{stage}' cannot run here on a cluster of kind '{profile.kind}'; "
             "'tailshard launch' starts it there"
         )
-    with dask.config.set(WORKER_SETTINGS):
+    with dask.config.set({**WORKER_SETTINGS, **SCHEDULER_SETTINGS}):
         if profile.dask.address is not None:
-            with _running(profile.dask.address, profile.dask) as client:
+            with _running(profile.dask.address, profile.dask, progress) as client:
                 yield client
         else:
-            with _of_this_machine(profile.dask) as client:
+            with _of_this_machine(profile.dask, progress) as client:
                 yield client
 
 
 @contextmanager
-def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
+def _of_this_machine(profile: DaskProfile, progress: Progress) -> Iterator["Client"]:
     from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
+    # Whoever may talk to a scheduler runs code as its user, and everybody on this machine reaches loopback.
+    # The certificate lives as long as the cluster, in the memory of its processes.
+    security = Security.temporary()
     workers = CPU_COUNT if profile.workers == "auto" else profile.workers
     with (
         LocalCluster(
@@ -80,6 +108,8 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            protocol="tls://",
+            security=security,
             memory_limit=profile.memory_limit,
             dashboard_address=_free_address(profile.dashboard),
             silence_logs="CRITICAL",
@@ -88,6 +118,7 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        announce(client.dashboard_link, progress)
         try:
             client.wait_for_workers(workers, timeout=profile.start_timeout)
         except TimeoutError as error:
@@ -99,17 +130,19 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
 
 
 @contextmanager
-def _running(address: str, profile: DaskProfile) -> Iterator["Client"]:
+def _running(address: str, profile: DaskProfile, progress: Progress) -> Iterator["Client"]:
     """Connect to a scheduler that runs already. Security is Dask's configuration (distributed.comm.tls)."""
     from distributed import Client
     from distributed.utils import silence_logging_cmgr
 
     # A scheduler that is lost is an error of the run, not the traceback that Dask logs.
     with silence_logging_cmgr(logging.CRITICAL):
-        yield from _connected(Client, address, profile)
+        yield from _connected(Client, address, profile, progress)
 
 
-def _connected(client_of: "type[Client]", address: str, profile: DaskProfile) -> Iterator["Client"]:
+def _connected(
+    client_of: "type[Client]", address: str, profile: DaskProfile, progress: Progress
+) -> Iterator["Client"]:
     try:
         client = client_of(address, timeout=profile.start_timeout)
     except (OSError, TimeoutError, ValueError) as error:
@@ -117,6 +150,7 @@ def _connected(client_of: "type[Client]", address: str, profile: DaskProfile) ->
             f"cannot connect to the Dask scheduler at {address}: {error}; check dask.address of the profile"
         ) from error
     with client:
+        announce(client.dashboard_link, progress)
         wanted = 1 if profile.workers == "auto" else profile.workers
         try:
             client.wait_for_workers(wanted, timeout=profile.start_timeout)

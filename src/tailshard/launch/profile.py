@@ -35,6 +35,10 @@ def _is_address(address: str) -> str:
     return address
 
 
+Metrics = Annotated[str, AfterValidator(_is_address)] | None
+"""Where the process that drives a run serves Prometheus metrics, such as 127.0.0.1:9464."""
+
+
 # -- this machine ----------------------------------------------------------------------------------
 
 
@@ -69,6 +73,7 @@ class LocalProfile(Part):
     """Run on this machine."""
 
     kind: Literal["local"] = "local"
+    metrics: Metrics = None
     dask: DaskProfile = DaskProfile()
     ray: RayProfile = RayProfile()
 
@@ -154,6 +159,7 @@ class SlurmProfile(Part):
     """Network interface of the machine where the scheduler runs, where it has another name."""
     dashboard: Annotated[str, AfterValidator(_is_address)] = "127.0.0.1:8787"
     """On the machine where the scheduler runs; loopback by default."""
+    metrics: Metrics = None
     start_timeout: float = Field(default=86_400, gt=0)
     """Seconds to wait for the first worker of a stage: the time that its job may queue. Workers that cannot
     start are an error at once."""
@@ -185,6 +191,7 @@ class KubernetesProfile(Part):
     tolerations: tuple[dict[str, Any], ...] = ()
     queue: str | None = None
     """Local queue of Kueue that admits the pods together."""
+    metrics: Metrics = None
     start_timeout: float = Field(default=600, gt=0)
     """Seconds to wait for the pods of a stage."""
     stages: Stages = Stages()

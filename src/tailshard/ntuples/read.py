@@ -91,7 +91,10 @@ class _Job(NamedTuple):
 
 
 def map_partitions(
-    function: Callable[[ak.Array, Any], Any], events: dak.Array, units: Sequence[Any]
+    function: Callable[[ak.Array, Any], Any],
+    events: dak.Array,
+    units: Sequence[Any],
+    name: str = "process",
 ) -> dak.Array:
     """Apply a function to every partition, as one task that reads and computes.
 
@@ -105,6 +108,8 @@ def map_partitions(
         From `open_partitions`.
     units
         What the function should know of each partition, in order; small and picklable.
+    name
+        What the tasks are called on Dask's dashboard; see `tailshard.naming`.
 
     Returns
     -------
@@ -115,7 +120,7 @@ def map_partitions(
     # A name of its own for every call, or Dask would hand out the records of an earlier, equal one
     # instead of writing again.
     return dak.map_partitions(
-        partial(_process, function), events, jobs, meta=_opaque(), label="process", token=uuid.uuid4().hex
+        partial(_process, function), events, jobs, meta=_opaque(), label=name, token=uuid.uuid4().hex
     )
 
 

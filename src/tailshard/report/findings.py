@@ -139,7 +139,7 @@ def read_findings(pipeline: Pipeline, store: Path, model: Path, results: Path) -
         for channel in pipeline.channels
         if catalog.rows(channel)
     }
-    loaded = load_model(model / "model.pt")
+    loaded = load_model(model / "model.pt", pipeline.model.name)
     return Findings(
         pipeline,
         summary,

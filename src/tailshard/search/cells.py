@@ -129,7 +129,9 @@ def sum_cells(
         for channel, its in slots.items()
     }
     partials = Partials(kept / "cells", _write_sums, _read_sums) if kept else None
-    found = reduce_slots(client, "comparing cells", function, calls, add_sums, progress, partials, leaves)
+    found = reduce_slots(
+        client, "comparing cells", function, calls, add_sums, progress, partials, leaves, step="cells"
+    )
     return _quoted(pipeline, names, binning, quotes, found)
 
 

@@ -105,6 +105,7 @@ def error_drift(
         progress,
         keep_filled(kept, "spectra"),
         tidy=False,
+        step="drift",
     )
     place = SPLITS.index("validation")
     found = []

@@ -280,6 +280,7 @@ def _candidates(
             ]
             for channel, its in leaves_of(pipeline, store, catalog, slots, meaning).items()
         },
+        step="candidates",
     )
     return add_candidates(list(tables.values()), count)
 

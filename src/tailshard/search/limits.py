@@ -17,6 +17,7 @@ from ..config import Pipeline
 from ..errors import ClusterError
 from ..inference import Limits
 from ..ledger import write_atomically
+from ..naming import task_key
 from ..places import remove_file
 from ..progress import Progress, silent
 from .filling import BASELINES, ERROR, Filled, fine
@@ -71,7 +72,9 @@ def find_limits(
                 reach = _REACHES[0] * max(1.0, rough_limit(tail, pipeline.limits))
                 spaces[f"{name}.json"] = workspace(tail, score, signal, pipeline.limits, reach=reach)
     futures = {
-        (signal, score): client.submit(upper_limits, tail, score, signal, pipeline.limits, pure=False)
+        (signal, score): client.submit(
+            upper_limits, tail, score, signal, pipeline.limits, key=task_key("limits", signal), pure=False
+        )
         for (signal, score), tail in tails.items()
     }
     for done, ((signal, score), future) in enumerate(futures.items()):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..config import content_hash
 from ..errors import ClusterError
+from ..naming import task_key
 from ..progress import Progress
 from .partials import Leaf, Partials, make_and_keep, read_kept
 
@@ -28,6 +29,7 @@ def reduce_slots(
     partials: Partials[Result] | None = None,
     leaves: Mapping[str, Sequence[Leaf]] | None = None,
     tidy: bool = True,
+    step: str = "",
 ) -> dict[str, Result]:
     """Call a function for every slot, and add the results of each channel.
 
@@ -56,6 +58,8 @@ def reduce_slots(
         out. Needed for `partials`.
     tidy
         Remove what `partials` keeps of other slots than these.
+    step
+        What the tasks are called on Dask's dashboard, before the channel; `what` where left out.
 
     Returns
     -------
@@ -89,20 +93,22 @@ def reduce_slots(
     read = delayed(partial(read_kept, partials.read), pure=False) if partials is not None else None
     kept = partials if partials is not None else ()
 
-    def planned(node: _Node) -> Any:
+    def planned(channel: str, node: _Node) -> Any:
         """Make the task of a node; of parts that are kept already, the task that reads them."""
         path = () if partials is None else (partials.folder / node.key,)
+        named = partial(task_key, step or what, channel)
         if read is not None and node.key in kept:
-            return read(*path)
+            return read(*path, dask_key_name=named("kept"))
         if not node.parts:
-            return call(*path, *node.arguments)
-        made = combine(*path, [planned(part) for part in node.parts])
+            return call(*path, *node.arguments, dask_key_name=named())
+        parts = [planned(channel, part) for part in node.parts]
+        made = combine(*path, parts, dask_key_name=named("sum"))
         if new := sum(not part.parts and part.key not in kept for part in node.parts):
             groups.append(made)
             slots_of_group[made.key] = new
         return made
 
-    roots = {channel: planned(tree) for channel, tree in trees.items()}
+    roots = {channel: planned(channel, tree) for channel, tree in trees.items()}
     if not roots:
         return {}
     total = sum(slots_of_group.values())

@@ -72,6 +72,8 @@ class ScoreResult:
     """Events that have an error, by channel."""
     slots: dict[str, int]
     """Slots that were ``scored``, and those that were scored already and were ``kept``."""
+    events_scored: int
+    """Events of the former."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold."""
@@ -141,15 +143,17 @@ def score(
         ]
         if calls[channel]:
             _note(store, channel, **{MODEL: None})
+    network, scores = pipeline.model.name, pipeline.score
     function = partial(
-        score_slot, model, digest, store, catalog.geometry, scores=pipeline.score, members=members
+        score_slot, model, digest, store, catalog.geometry, scores=scores, members=members, network=network
     )
-    reduce_slots(client, "scoring", function, calls, _add, progress)
+    found = reduce_slots(client, "scoring", function, calls, _add, progress, step="score")
     for channel in channels:
         _note(store, channel, **{MODEL: of_all})
     scored = sum(map(len, calls.values()))
     slots = {"scored": scored, "kept": sum(bool(slot.selected) for slot in catalog.slots) - scored}
-    return ScoreResult(of_all, {channel: catalog.rows(channel) for channel in channels}, slots)
+    rows = {channel: catalog.rows(channel) for channel in channels}
+    return ScoreResult(of_all, rows, slots, sum(found.values()))
 
 
 def _begin(store: Path, channel: str, made_by: str, arrays: Sequence[str], anew: bool) -> None:
@@ -170,10 +174,11 @@ def score_slot(
     slot: Slot,
     scores: Score = _ERROR_ALONE,
     members: Mapping[int, Member] = MappingProxyType({}),
+    network: str = "",
 ) -> int:
     """Write the scores of one slot and give the number of its events.
 
-    Every chunk of matrices is read once, for all networks.
+    Every chunk of matrices is read once, for all networks. `network` is that of `load_model`.
 
     Raises
     ------
@@ -186,17 +191,17 @@ def score_slot(
     parts: list[dict[str, NDArray[np.float32]]] = []
     first, reader = geometry.first_row(slot.index), ShardReader(store)
     with one_thread():
-        network = load_once(model, digest)
+        first_network = load_once(model, digest, network)
         for start in range(0, events, geometry.chunk):
             stop = min(start + geometry.chunk, events)
             islands = reader.read_islands(slot.channel, first + start, first + stop)
-            found = network.scores(islands, scores.kinds, scores.add_divergence)
+            found = first_network.scores(islands, scores.kinds, scores.add_divergence)
             part = {_array_of(kind, scores): values for kind, values in found.items()}
             for seed, member in members.items():
                 if member.digest == digest:
                     part[seed_array(seed)] = part[ERROR]
                 else:
-                    its = load_once(member.path, member.digest)
+                    its = load_once(member.path, member.digest, network)
                     error = its.scores(islands, (scores.kind,), scores.add_divergence)[scores.kind]
                     part[seed_array(seed)] = error
             parts.append(part)
@@ -295,11 +300,11 @@ def _note(store: Path, channel: str, **noted: str | None) -> None:
 
 
 @lru_cache(maxsize=_NETWORKS_KEPT)
-def load_once(model: Path, digest: str) -> "LoadedModel":  # noqa: ARG001 (the hash is the key of the cache)
-    """Load a model; a worker keeps the last ones."""
+def load_once(model: Path, digest: str, network: str) -> "LoadedModel":  # noqa: ARG001 (the hash is a key)
+    """Load a model; a worker keeps the last ones. `network` is that of `load_model`."""
     from ..train.checkpoint import load_model
 
-    return load_model(model)
+    return load_model(model, network)
 
 
 @contextmanager

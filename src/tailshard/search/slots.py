@@ -34,11 +34,12 @@ def fill(
     partials: Kept,
     tidy: bool = True,
     error: str = ERROR,
+    step: str | None = None,
 ) -> dict[str, Filled]:
     """Fill the histograms of some slots, each set of them (by any name) added up by itself.
 
-    `what`, `client`, `progress`, `partials` and `tidy` are those of `reduce_slots`, `error` is that of
-    `fill_slot`.
+    `what`, `client`, `progress`, `partials`, `tidy` and `step` are those of `reduce_slots`, `error` is that
+    of `fill_slot`.
     """
     meaning = {
         "axes": {name: repr(axis) for name, axis in axes.items()},
@@ -48,7 +49,8 @@ def fill(
     leaves = leaves_of(pipeline, store, catalog, slots, meaning)
     calls = {name: [(slot, catalog.scale(slot)) for slot in its] for name, its in slots.items()}
     function = partial(fill_slot, axes, regions, store, catalog.geometry, error=error)
-    return reduce_slots(client, what, function, calls, add_filled, progress, partials, leaves, tidy)
+    step = step or ("spectra" if regions is None else "histogram")
+    return reduce_slots(client, what, function, calls, add_filled, progress, partials, leaves, tidy, step)
 
 
 def leaves_of(

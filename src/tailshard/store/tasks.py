@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ClusterError, TailshardError
+from ..naming import task_key
 from ..progress import Progress
 from .catalog import Slot
 
@@ -43,7 +44,9 @@ def each_slot(
     """
     from distributed import CancelledError, KilledWorker, as_completed
 
-    pending = {client.submit(function, slot, pure=False): slot for slot in slots}
+    pending = {
+        client.submit(function, slot, key=task_key(what, slot.channel), pure=False): slot for slot in slots
+    }
     progress(what, 0, len(slots))
     try:
         for done, future in enumerate(as_completed(list(pending)), start=1):

@@ -65,6 +65,8 @@ class Measurement:
     model: Path
     digest: str
     """Content hash of the model."""
+    network: str
+    """What the pipeline calls it."""
     score: Score
     convention: str
     center_of_mass_energy: float
@@ -106,6 +108,7 @@ def measure(
     measurement = Measurement(
         model,
         model_hash(model),
+        pipeline.model.name,
         pipeline.score,
         pipeline.features.convention,
         collision_energy(pipeline),
@@ -118,7 +121,7 @@ def measure(
     }
     function = partial(measure_slot, measurement, store, catalog.geometry)
     what = f"scoring with {model.parent.name}" if model.parent.name != "model" else "scoring with the network"
-    return reduce_slots(client, what, function, calls, add_sums, progress)
+    return reduce_slots(client, what, function, calls, add_sums, progress, step="stress")
 
 
 def measure_slot(
@@ -137,7 +140,7 @@ def measure_slot(
         The error of an event is not finite.
     """
     with one_thread():
-        network = load_once(measurement.model, measurement.digest)
+        network = load_once(measurement.model, measurement.digest, measurement.network)
         its = _SlotSums(measurement, geometry, slot, tuple(disturbances), network)
         start, stop = geometry.split_range(slot, "test")
         its.measure(ShardReader(store), start, stop, scale)

@@ -211,15 +211,24 @@ def save_model(
     _save(content, path)
 
 
-def load_model(path: Path) -> LoadedModel:
-    """Read a trained model, ready to score events on the CPU.
+def load_model(path: Path, network: str = "") -> LoadedModel:
+    """Read a trained model, ready to score events on the CPU. A file holds numbers and names, never code.
+
+    Parameters
+    ----------
+    path
+        File of the model.
+    network
+        Name of the network that the pipeline asks for. A user's own, ``module:object``, is imported if it is
+        this one alone: what a file says is not enough to run code.
 
     Raises
     ------
     WorkdirError
         There is no such file.
     StateError
-        The file is not a model that tailshard trained, or its parts do not fit together.
+        The file is not a model that tailshard trained, its parts do not fit together, or it names a network
+        of a user's own that the pipeline does not name.
     ConfigError
         It is a user's own model, and that cannot be imported here.
     """
@@ -237,12 +246,17 @@ def load_model(path: Path) -> LoadedModel:
         raise StateError(f"{path} is not a model that this version of tailshard trained: {error}") from error
     if len(scaler.offset) != size**2:
         raise StateError(f"{path} has a scaler of {len(scaler.offset)} cells for {size} x {size} matrices")
-    network = build(model, size**2).eval()
+    if ":" in model.name and model.name != network:
+        raise StateError(
+            f"{path} is a network made by '{model.name}', which is code, and the pipeline does not name it; "
+            "nothing of it was imported. Train again, or name it as model.name"
+        )
+    made = build(model, size**2).eval()
     try:
-        network.load_state_dict(content["state_dict"])
+        made.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise StateError(f"the weights in {path} do not fit the model '{model.name}': {error}") from error
-    return LoadedModel(network, scaler, model, size, **facts, background=background)
+    return LoadedModel(made, scaler, model, size, **facts, background=background)
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:

@@ -133,7 +133,7 @@ def initial_weights(
     if path is None:
         return None
     try:
-        loaded = load_model(path)
+        loaded = load_model(path, pipeline.model.name)
     except (WorkdirError, StateError) as error:
         progress(f"Training begins anew: {error}", 0, 0)
         return None

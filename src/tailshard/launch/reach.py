@@ -1,0 +1,75 @@
+"""How to open a page that only the machine where it is served can see: the exact command to type."""
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from ..progress import Progress
+
+_SSH_PORT = "22"
+
+
+def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Give the ssh command that brings a page on this machine's loopback to the user's own machine.
+
+    Parameters
+    ----------
+    link
+        Such as ``http://127.0.0.1:8787/status``.
+    environment
+        Variables of this process; the real ones where left out. ``SSH_CONNECTION`` says that somebody has
+        logged in from elsewhere, ``SLURM_JOB_ID`` that this is a job; ``SLURM_SUBMIT_HOST`` is the machine
+        that a node of the cluster is reached through.
+
+    Returns
+    -------
+    str or None
+        None where the page can be opened as it is: whoever started this sits at this machine, or the
+        page is open to others.
+    """
+    environment = os.environ if environment is None else environment
+    page = urlsplit(link)
+    host, port = page.hostname or "", page.port or 80
+    user = environment.get("USER") or getpass.getuser()
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        return None
+    if "SLURM_JOB_ID" in environment:
+        node = environment.get("SLURMD_NODENAME") or socket.gethostname()
+        login = environment.get("SLURM_SUBMIT_HOST", node)
+        options = [] if login == node else ["-J", f"{user}@{login}"]
+        return _tunnel(port, [*options, f"{user}@{node}"])
+    if connection := environment.get("SSH_CONNECTION", "").split():
+        # Address and port that this very user has reached the machine by.
+        *_, address, ssh_port = connection
+        return _tunnel(port, [*(["-p", ssh_port] if ssh_port != _SSH_PORT else []), f"{user}@{address}"])
+    return None
+
+
+def port_forward(namespace: str, service: str, port: int = 8787, context: str | None = None) -> str:
+    """Give the kubectl command that brings the page of a service in a cluster to the user's own machine."""
+    where = f" --context {context}" if context else ""
+    return f"kubectl{where} --namespace {namespace} port-forward service/{service} {port}:{port}"
+
+
+def announce(link: str | None, progress: Progress, command: str | None = None) -> None:
+    """Tell where the Dask dashboard is, and the command that brings it to the user's own machine.
+
+    The command is that of `how_to_reach` where left out. While it runs, the page has the same address there.
+    """
+    if link:
+        progress(announcement(link, command or how_to_reach(link)), 0, 0)
+
+
+def announcement(link: str, command: str | None) -> str:
+    """Put into words where a dashboard is."""
+    if command is None:
+        return f"Dask dashboard: {link}"
+    page = urlsplit(link)
+    here = f"http://127.0.0.1:{page.port}{page.path}"
+    return f"Dask dashboard: {here}, once this runs on your own machine:\n  {command}"
+
+
+def _tunnel(port: int, where: list[str]) -> str:
+    return " ".join(["ssh", "-N", "-L", f"{port}:127.0.0.1:{port}", *where])
