@@ -1,6 +1,7 @@
 """The harness itself, where it could be content without reason."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from .compare import _same, differences
 from .damage import do_damage
 from .driver import STAGE_OF, End
 from .moments import draw, durations
-from .processes import kill, kind_of
+from .processes import kill, kind_of, of_kind
 from .record import Disturbance, Record, judged
 
 LASTED = {"fill slots": 2.0, "train": 8.0, "scoring": 2.0, "summing errors": 1.0, "fitting limits": 3.0}
@@ -137,3 +138,13 @@ def test_a_full_disk_is_full_and_a_read_only_folder_read_only(tmp_path: Path) ->
     except CannotMount as error:
         pytest.skip(f"cannot mount: {error}")
     assert subprocess.run(["mountpoint", "-q", str(tmp_path / "disk")], check=False).returncode != 0
+
+
+@pytest.mark.slow
+def test_workers_are_found_however_dask_starts_them() -> None:
+    from tailshard.launch import DaskProfile, LocalProfile, dask_client
+
+    with dask_client(LocalProfile(dask=DaskProfile(workers=2, dashboard="127.0.0.1:0"))) as client:
+        workers = set(client.run(os.getpid).values())
+        found = of_kind(psutil.Process().children(recursive=True), "Dask worker")
+        assert {process.pid for process in found} == workers
