@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -158,12 +156,3 @@ def _let_others_read(folder: Path) -> None:
             each.chmod(each.stat().st_mode | 0o055)
     for each in folder.rglob("*"):
         each.chmod(each.stat().st_mode | (0o055 if each.is_dir() else 0o044))
-
-
-def answers(url: str) -> bool:
-    """Tell whether a web server has a file."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.URLError:
-        return False
