@@ -16,6 +16,7 @@ from distributed.core import rpc
 
 from tailshard.errors import ClusterError
 from tailshard.launch import DaskProfile, LocalProfile, dask_client
+from tailshard.launch.reach import NAMESPACE
 
 
 def test_workers_are_processes_of_their_own_and_the_dashboard_is_on_loopback() -> None:
@@ -47,13 +48,21 @@ def test_workers_have_the_environment_of_today_and_one_thread_for_each_library(
     assert found["OMP_NUM_THREADS"] == "1"
 
 
-def test_a_running_scheduler_is_used_and_left_running() -> None:
+def test_a_running_scheduler_is_used_and_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_elsewhere() as others:
         address = others.scheduler.address
         workers = set(others.scheduler_info()["workers"])
         with dask_client(LocalProfile(dask=DaskProfile(address=address, workers=1))) as client:
             assert set(client.scheduler_info()["workers"]) == workers
         assert others.submit(abs, -1).result() == 1
+        # As in a pod: the scheduler has the name of its service.
+        monkeypatch.setenv(NAMESPACE, "lhc")
+        port = others.dashboard_link.rpartition(":")[2].partition("/")[0]
+        told: list[str] = []
+        named = DaskProfile(address=f"tcp://localhost:{address.rpartition(':')[2]}", workers=1)
+        with dask_client(LocalProfile(dask=named), progress=lambda what, done, total: told.append(what)):
+            pass
+        assert told[0].endswith(f"\n  kubectl --namespace lhc port-forward service/localhost {port}:{port}")
         profile = DaskProfile(address=address, workers=3, start_timeout=0.2)
         with pytest.raises(ClusterError, match="has 1 of 3 workers"), dask_client(LocalProfile(dask=profile)):
             pass
@@ -138,6 +147,7 @@ def test_a_cluster_leaves_the_defaults_of_dask_to_the_next() -> None:
 import dask
 from tailshard.errors import ClusterError
 from tailshard.launch import DaskProfile, LocalProfile, dask_client
+from tailshard.launch.reach import NAMESPACE
 try:
     with dask_client(LocalProfile(dask=DaskProfile(address="tcp://127.0.0.1:1", start_timeout=0.1))):
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.ports import free_port
 
-from tailshard.launch.reach import announce, announcement, how_to_reach, port_forward
+from tailshard.launch.reach import NAMESPACE, announce, announcement, how_to_reach, port_forward
 
 LINK = "http://127.0.0.1:8787/status"
 
@@ -64,6 +64,10 @@ def test_a_service_of_kubernetes_is_forwarded() -> None:
         port_forward("lhc", "demo-scheduler")
         == "kubectl --namespace lhc port-forward service/demo-scheduler 8787:8787"
     )
+    service = "http://demo-ingest-scheduler:8787/status"
+    command = "kubectl --namespace lhc port-forward service/demo-ingest-scheduler 8787:8787"
+    assert how_to_reach(service, {NAMESPACE: "lhc"}) == command
+    assert announcement(service, command).startswith(f"Dask dashboard: {LINK}, once this runs")
     assert " --context cern " in port_forward("lhc", "demo-scheduler", context="cern")
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ..errors import ClusterError
 from ..progress import Progress, silent
@@ -72,11 +71,8 @@ def dask_client(
         dashboard = _free_address(profile.dashboard)
         with (
             dask.config.set({**WORKER_SETTINGS, **SCHEDULER_SETTINGS}),
-            slurm_workers(profile, stage, place, dashboard, WORKER_SETTINGS) as client,
+            slurm_workers(profile, stage, place, dashboard, WORKER_SETTINGS, progress) as client,
         ):
-            # Dask's own link has the address of the scheduler, which pages are not served at.
-            port = urlsplit(client.dashboard_link).port
-            announce(f"http://{profile.dashboard.rpartition(':')[0]}:{port}/status", progress)
             yield client
         return
     if not isinstance(profile, LocalProfile):

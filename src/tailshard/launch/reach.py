@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 
 from ..progress import Progress
 
+NAMESPACE = "TAILSHARD_NAMESPACE"
+"""Variable of a pod that drives a stage: the namespace of its services."""
+
 _SSH_PORT = "22"
 
 
 def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Give the ssh command that brings a page on this machine's loopback to the user's own machine.
+    """Give the command that brings a page to the user's own machine: of ssh or of kubectl.
 
     Parameters
     ----------
@@ -21,7 +24,7 @@ def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str
     environment
         Variables of this process; the real ones where left out. ``SSH_CONNECTION`` says that somebody has
         logged in from elsewhere, ``SLURM_JOB_ID`` that this is a job; ``SLURM_SUBMIT_HOST`` is the machine
-        that a node of the cluster is reached through.
+        that a node of the cluster is reached through; `NAMESPACE` says that this is a pod.
 
     Returns
     -------
@@ -32,10 +35,12 @@ def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str
     environment = os.environ if environment is None else environment
     page = urlsplit(link)
     host, port = page.hostname or "", page.port or 80
-    user = environment.get("USER") or getpass.getuser()
+    if NAMESPACE in environment:  # Dask's link has the name of the service
+        return port_forward(environment[NAMESPACE], host, port)
     if host not in ("127.0.0.1", "localhost", "::1"):
         return None
     if "SLURM_JOB_ID" in environment:
+        user = _user(environment)
         node = environment.get("SLURMD_NODENAME") or socket.gethostname()
         login = environment.get("SLURM_SUBMIT_HOST", node)
         options = [] if login == node else ["-J", f"{user}@{login}"]
@@ -43,7 +48,9 @@ def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str
     if connection := environment.get("SSH_CONNECTION", "").split():
         # Address and port that this very user has reached the machine by.
         *_, address, ssh_port = connection
-        return _tunnel(port, [*(["-p", ssh_port] if ssh_port != _SSH_PORT else []), f"{user}@{address}"])
+        return _tunnel(
+            port, [*(["-p", ssh_port] if ssh_port != _SSH_PORT else []), f"{_user(environment)}@{address}"]
+        )
     return None
 
 
@@ -69,6 +76,10 @@ def announcement(link: str, command: str | None) -> str:
     page = urlsplit(link)
     here = f"http://127.0.0.1:{page.port}{page.path}"
     return f"Dask dashboard: {here}, once this runs on your own machine:\n  {command}"
+
+
+def _user(environment: Mapping[str, str]) -> str:
+    return environment.get("USER") or getpass.getuser()
 
 
 def _tunnel(port: int, where: list[str]) -> str:

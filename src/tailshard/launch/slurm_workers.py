@@ -9,11 +9,14 @@ from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import ClusterError
 from ..places import local
+from ..progress import Progress, silent
 from .interfaces import address_of
 from .profile import Resources, SlurmProfile
+from .reach import announce
 from .slurm import WORKERS, call, common_options, gpus_of, in_job, mebibytes, states_of_user
 
 if TYPE_CHECKING:
@@ -29,7 +32,12 @@ _FAILURES = 3
 
 @contextmanager
 def slurm_workers(
-    profile: SlurmProfile, stage: str, workdir: Path, dashboard: str, settings: dict[str, Any]
+    profile: SlurmProfile,
+    stage: str,
+    workdir: Path,
+    dashboard: str,
+    settings: dict[str, Any],
+    progress: Progress = silent,
 ) -> Iterator["Client"]:
     """Hand in the workers of a stage as jobs, give a client, and end them afterwards.
 
@@ -47,6 +55,8 @@ def slurm_workers(
         Address of the dashboard, which is free.
     settings
         Dask's configuration of the workers.
+    progress
+        Told where the dashboard is, before any worker comes: their jobs may queue for long.
 
     Raises
     ------
@@ -85,6 +95,9 @@ def slurm_workers(
             ) as cluster,
             Client(cluster) as client,
         ):
+            # Dask's own link has the address of the scheduler, which pages are not served at.
+            port = urlsplit(client.dashboard_link).port
+            announce(f"http://{dashboard.rpartition(':')[0]}:{port}/status", progress)
             _check(cluster, Path(keys))
             cluster.scale(jobs=resources.workers)
             _wait(client, cluster, profile, logs)

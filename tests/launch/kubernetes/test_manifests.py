@@ -7,6 +7,8 @@ import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
+from dask.config import collect_env
+from dask.config import get as get_setting
 
 from tailshard import cli, verbs
 from tailshard.errors import ConfigError
@@ -176,6 +178,10 @@ def test_everything_dask_is_encrypted_and_found_by_its_name() -> None:
         (container,) = pod["containers"]
         variables = {each["name"]: each["value"] for each in container["env"]}
         assert variables["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "True"
+        settings = collect_env(variables)
+        routes = get_setting("distributed.scheduler.http.routes", config=settings)
+        assert "distributed.http.health" in routes  # which readiness asks for
+        assert "distributed.http.proxy" not in routes  # see SECURITY.md
         mounts = {each["mountPath"] for each in container["volumeMounts"]}
         for role in ("SCHEDULER", "WORKER", "CLIENT"):
             for what in ("CERT", "KEY"):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..dask import WORKER_SETTINGS
+from ..dask import SCHEDULER_SETTINGS, WORKER_SETTINGS
 from ..profile import KubernetesProfile, Resources
 from .pods import CERTIFICATE_FOLDER, Object, PodPlan, pod_spec
 from .run import SCHEDULER_PORT, Run, metadata_of_work, of_one_process
@@ -13,10 +13,11 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 
 def dask_environment() -> dict[str, str]:
-    """Give Dask's configuration as variables: settings of the workers, and TLS with the run's certificate."""
+    """Give Dask's configuration as variables, TLS with the run's certificate included."""
     certificate, key = f"{CERTIFICATE_FOLDER}/tls.crt", f"{CERTIFICATE_FOLDER}/tls.key"
     settings = {
         **WORKER_SETTINGS,
+        **SCHEDULER_SETTINGS,
         "distributed.comm.require-encryption": True,
         "distributed.comm.tls.ca-file": certificate,
     }

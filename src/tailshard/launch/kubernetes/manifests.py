@@ -15,6 +15,7 @@ import yaml
 
 from ...stages import STAGES
 from ..profile import KubernetesProfile, Resources
+from ..reach import NAMESPACE
 from .dask_cluster import dask_cluster, dask_environment
 from .pods import Object, PodPlan, pod_spec
 from .ray_job import ray_job
@@ -139,7 +140,7 @@ def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
         plan = replace(
             plan,
             resources=of_one_process(resources),
-            environment=dask_environment(),
+            environment={**dask_environment(), NAMESPACE: profile.namespace},
             certificate=run.certificate,
         )
     return _job(profile, run, plan, int(resources.walltime.total_seconds() + profile.start_timeout))
