@@ -5,6 +5,7 @@ The table is written to the folder that the environment variable TAILSHARD_FAULT
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import dask
 import pytest
