@@ -117,17 +117,19 @@ class Driver:
             Thread(target=read, daemon=True).start()
 
     def _read_told(self) -> None:
-        for line in self.process.stderr:
-            with self._news:
-                self._told.append(line)
-                name = line.strip().removesuffix(" ...")
-                if line.rstrip().endswith(" ...") and name in STAGE_OF:
-                    self.phases.setdefault(name, time.monotonic() - self.began)
-                self._news.notify_all()
+        with self.process.stderr as lines:
+            for line in lines:
+                with self._news:
+                    self._told.append(line)
+                    name = line.strip().removesuffix(" ...")
+                    if line.rstrip().endswith(" ...") and name in STAGE_OF:
+                        self.phases.setdefault(name, time.monotonic() - self.began)
+                    self._news.notify_all()
         self._end()
 
     def _read_output(self) -> None:
-        self._output.append(self.process.stdout.read())
+        with self.process.stdout as file:
+            self._output.append(file.read())
         self._end()
 
     def _end(self) -> None:

@@ -21,6 +21,9 @@ BATCH_SIZE = 32
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 """What kills a driver: out of memory or power, a batch system, a person."""
 
+MOST_IN_A_STAGE: Mapping[Kind, int] = {"Dask worker": 3, "Ray worker": 8}
+"""Of one run: a task is given up with the fourth worker that dies of it, and a small run has few tasks."""
+
 STAGES_OF_DASK = ("ingest", "score", "histogram")
 
 Say = Callable[[str], None]
@@ -121,7 +124,10 @@ def _one_run(
         phase = driver.phase
         if phase is None:
             continue
-        kind: Kind = "Ray worker" if phase == "train" else "Dask worker"
+        stage = STAGE_OF[phase]
+        kind: Kind = "Ray worker" if stage == "train" else "Dask worker"
+        if sum(each.stage == stage for each in done) == MOST_IN_A_STAGE[kind]:
+            continue
         found = of_kind(driver.descendants(), kind)
         if not found:
             continue
@@ -130,7 +136,7 @@ def _one_run(
             seconds = time.monotonic() - driver.began - driver.phases[phase]
             moment = str(Moment(phase, seconds))
             say(f"kill {kind} {moment}")
-            done.append(Disturbance(STAGE_OF[phase], f"kill {kind}", moment))
+            done.append(Disturbance(stage, f"kill {kind}", moment))
     end = driver.end()
     left = driver.left_behind()
     if left:
