@@ -77,6 +77,7 @@ def _content(workdir: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_search_in_an_object_store_is_that_in_a_folder(
     bucket: str, pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_search_in_an_object_store_is_that_in_a_folder(
     assert [name for name in local if local[name] != remote[name]] == []
 
 
+@pytest.mark.slow
 def test_a_search_in_an_object_store_says_what_is_stale_and_is_held_by_one(
     bucket: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

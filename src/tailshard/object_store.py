@@ -181,19 +181,39 @@ def leased(workdir: Path, wait: float = 0.0) -> Iterator[None]:
     keeper = threading.Thread(target=lock.keep, args=(done,), name="tailshard-lease", daemon=True)
     keeper.start()
     try:
-        yield
+        with _stopped_by(_STOP):
+            try:
+                yield
+            finally:
+                done.set()
+                keeper.join()
     except KeyboardInterrupt:
         if not lock.lost:
             raise
     finally:
-        done.set()
-        keeper.join()
         lock.release()
     if lock.lost:
         raise WorkdirError(
             f"{workdir} could not be reached for {LEASE:g} s, and another tailshard has taken it over; what "
             "was finished before is kept"
         )
+
+
+_STOP = signal.SIGUSR2
+"""Stops a run that has lost its lock. Not SIGINT: what a shell starts in the background ignores that."""
+
+
+@contextmanager
+def _stopped_by(number: signal.Signals) -> Iterator[None]:
+    """Let a signal raise KeyboardInterrupt in the main thread; other threads cannot be stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class _Lock:
@@ -242,7 +262,7 @@ class _Lock:
                 self.lost = time.monotonic() - renewed > LEASE
             if self.lost:
                 if self._holder_thread is threading.main_thread():  # no other can be stopped
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    signal.pthread_kill(threading.main_thread().ident or 0, _STOP)
                 return
 
     def release(self) -> None:

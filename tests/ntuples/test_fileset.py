@@ -1,3 +1,4 @@
+import importlib
 import shutil
 import sys
 from pathlib import Path
@@ -96,6 +97,8 @@ def test_wildcards_work_on_a_web_server_that_lists_its_folders(tmp_path, web):
 )
 def test_a_scheme_without_its_package_names_the_extra_to_install(tmp_path, monkeypatch, url, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
+    loaded = importlib.import_module("fsspec.registry")._registry
+    monkeypatch.delitem(loaded, url.partition(":")[0], raising=False)  # of earlier tests
     with pytest.raises(InputError, match=rf"pip install 'tailshard\[{extra}\]'"):
         _expand(tmp_path, url)
 

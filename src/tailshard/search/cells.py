@@ -209,7 +209,11 @@ def read_cells(folder: Path) -> Cells:
     """
     path = folder / FILE
     try:
-        with here(path) as file, np.load(file, allow_pickle=False) as content:
+        with (
+            here(path) as file,
+            file.open("rb") as stored,
+            np.load(stored, allow_pickle=False) as content,
+        ):
             names: dict[str, Any] = {name: tuple(content[name].tolist()) for name in _NAMES}
             return Cells(**names, **{name: content[name] for name in _NUMBERS})
     except FileNotFoundError:

@@ -18,6 +18,8 @@ def readable(store: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError:  # to Zarr a ValueError, too: there is no such array
+        raise
     # Text that is no JSON is a ValueError; what lacks a name, or has a strange one, is one of the others.
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
