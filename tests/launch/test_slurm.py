@@ -230,6 +230,7 @@ def test_workers_that_end_at_once_are_an_error_with_their_last_words(cluster: Sl
     assert done.returncode == 1
     assert "end before any worker has come" in done.stderr
     assert "no such module" in done.stderr
+    assert "Dask dashboard: http://127.0.0.1:" in done.stderr  # told before any worker had come
     (place / "wrong.yaml").write_text(PROFILE.replace("partition: main", "partition: moon"))
     done = cluster.run(sys.executable, "-m", "tailshard", "ingest", *search(place, "wrong.yaml"), check=False)
     assert "SLURM refused" in done.stderr

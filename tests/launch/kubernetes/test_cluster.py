@@ -189,6 +189,7 @@ def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
     assert result["submitted"] == []  # it was at work already
     assert [job["id"] for job in result["live"]] == [run]
     assert any(line.startswith("train: ") for line in said)
+    assert f"kubectl --namespace tailshard port-forward service/{run}-" in _log(kubernetes, run)
     here, there = tmp_path / "here", kubernetes.claims["tailshard-work"] / "demo"
     ntuples = str(kubernetes.claims["ntuples"])  # /data for the pods
     for name in ("histograms.json", "regions.json", "candidates.csv"):
