@@ -55,7 +55,9 @@ def test_contestants_are_measured_written_as_json_and_may_fail(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_all_groups_run(tmp_path: Path) -> None:
-    content, text, whole = _measured(GROUPS, Settings(tmp_path, **{**TINY, "events": 4000, "repeats": 1}))
+    # Ways of tailshard and what they are compared with; all rivals take four minutes more.
+    settings = Settings(tmp_path, only=("tailshard",), **{**TINY, "events": 4000, "repeats": 1})
+    content, text, whole = _measured(GROUPS, settings)
     assert whole, text
     assert set(content["groups"]) == set(GROUPS)
     for tables in content["groups"].values():
