@@ -162,3 +162,20 @@ except ClusterError:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "None\n"
     assert "Traceback" not in done.stderr
+
+
+def test_workers_that_dask_cannot_end_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = LocalCluster.close
+    left = []
+
+    def never(cluster: LocalCluster, timeout: float | None = None) -> None:
+        left.append(cluster)
+        raise TimeoutError
+
+    with dask_client(LocalProfile(dask=DaskProfile(workers=1, dashboard="127.0.0.1:0"))) as client:
+        (worker,) = client.run(os.getpid).values()
+        monkeypatch.setattr(LocalCluster, "close", never)
+    psutil.wait_procs([psutil.Process(worker)] if psutil.pid_exists(worker) else [], timeout=10)
+    assert not psutil.pid_exists(worker)
+    monkeypatch.undo()
+    close(left[0])

@@ -1,6 +1,7 @@
 """Workers for ingest, scoring and histogramming, and a client that talks to them."""
 
 import logging
+import multiprocessing
 import os
 import socket
 import sys
@@ -15,7 +16,9 @@ from .profile import ClusterProfile, DaskProfile, LocalProfile, SlurmProfile
 from .reach import announce
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
+
+_STOP_SECONDS = 20
 
 WORKER_SETTINGS = {
     "distributed.worker.memory.terminate": 0.98,
@@ -98,31 +101,42 @@ def _of_this_machine(profile: DaskProfile, progress: Progress) -> Iterator["Clie
     # The certificate lives as long as the cluster, in the memory of its processes.
     security = Security.temporary()
     workers = CPU_COUNT if profile.workers == "auto" else profile.workers
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            protocol="tls://",
-            security=security,
-            memory_limit=profile.memory_limit,
-            dashboard_address=_free_address(profile.dashboard),
-            silence_logs="CRITICAL",
-            # The process that forks may be older than a variable of this one.
-            env=dict(os.environ),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        announce(client.dashboard_link, progress)
-        try:
-            client.wait_for_workers(workers, timeout=profile.start_timeout)
-        except TimeoutError as error:
-            raise ClusterError(
-                f"only {len(client.scheduler_info()['workers'])} of {workers} Dask workers started in "
-                f"{profile.start_timeout:g} s; ask for fewer with --workers"
-            ) from error
-        yield client
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=security,
+        memory_limit=profile.memory_limit,
+        dashboard_address=_free_address(profile.dashboard),
+        silence_logs="CRITICAL",
+        # The process that forks may be older than a variable of this one.
+        env=dict(os.environ),
+    )
+    try:
+        with Client(cluster) as client:
+            announce(client.dashboard_link, progress)
+            try:
+                client.wait_for_workers(workers, timeout=profile.start_timeout)
+            except TimeoutError as error:
+                raise ClusterError(
+                    f"only {len(client.scheduler_info()['workers'])} of {workers} Dask workers started in "
+                    f"{profile.start_timeout:g} s; ask for fewer with --workers"
+                ) from error
+            yield client
+    finally:
+        _stop(cluster)
+
+
+def _stop(cluster: "LocalCluster") -> None:
+    """End the workers. Dask itself may wait for ever for one that was killed while it was being replaced."""
+    try:
+        cluster.close(timeout=_STOP_SECONDS)
+    except TimeoutError:
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
 
 
 @contextmanager
