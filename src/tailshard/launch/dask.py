@@ -2,10 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ..errors import ClusterError
 from .profile import ClusterProfile, DaskProfile, LocalProfile, SlurmProfile
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 WORKER_SETTINGS = {
     "distributed.worker.memory.terminate": 0.98,
@@ -25,6 +26,9 @@ WORKER_SETTINGS = {
     "distributed.worker.multiprocessing-method": "forkserver",
 }
 """Dask's configuration wherever tailshard starts workers."""
+
+
+_CLOSE_SECONDS = 20
 
 
 @contextmanager
@@ -74,20 +78,18 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
     from distributed import Client, LocalCluster
 
     workers = CPU_COUNT if profile.workers == "auto" else profile.workers
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            memory_limit=profile.memory_limit,
-            dashboard_address=_free_address(profile.dashboard),
-            silence_logs="CRITICAL",
-            # The process that forks may be older than a variable of this one.
-            env=dict(os.environ),
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        memory_limit=profile.memory_limit,
+        dashboard_address=_free_address(profile.dashboard),
+        silence_logs="CRITICAL",
+        # The process that forks may be older than a variable of this one.
+        env=dict(os.environ),
+    )
+    with _closing(cluster), Client(cluster) as client:
         try:
             client.wait_for_workers(workers, timeout=profile.start_timeout)
         except TimeoutError as error:
@@ -96,6 +98,25 @@ def _of_this_machine(profile: DaskProfile) -> Iterator["Client"]:
                 f"{profile.start_timeout:g} s; ask for fewer with --workers"
             ) from error
         yield client
+
+
+@contextmanager
+def _closing(cluster: "LocalCluster") -> Iterator[None]:
+    """Close a cluster at the end, and do not wait for ever for what does not close.
+
+    The nanny of a worker that died while it started may wait for a word of it that never comes.
+    """
+    try:
+        yield
+    finally:
+        workers = [nanny.pid for nanny in cluster.workers.values()]
+        try:
+            cluster.close(timeout=_CLOSE_SECONDS)
+        except TimeoutError:
+            workers += [nanny.pid for nanny in cluster.workers.values()]
+            for pid in filter(None, workers):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
