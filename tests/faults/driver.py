@@ -172,7 +172,7 @@ class Driver:
             pass
         return [process for process in self._known.values() if is_alive(process)]
 
-    def end(self, timeout: float = 400) -> End:
+    def end(self, timeout: float = 240) -> End:
         """Wait for the end of the driver.
 
         Raises

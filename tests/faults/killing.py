@@ -137,7 +137,10 @@ def _one_run(
             moment = str(Moment(phase, seconds))
             say(f"kill {kind} {moment}")
             done.append(Disturbance(stage, f"kill {kind}", moment))
-    end = driver.end()
+    try:
+        end = driver.end()
+    except TimeoutError as error:
+        return judged(done, "wrong", str(error))
     left = driver.left_behind()
     if left:
         return judged(done, "wrong", f"left behind: {left}")
