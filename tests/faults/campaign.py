@@ -103,7 +103,7 @@ class Campaign:
     def shards(self, count: int) -> list[Disturbance]:
         """Damage shards of a finished store."""
         with threads_of_this_process() as client:
-            where = (self.finished, self.toys, self.folder, client)
+            where = (self.finished, self.toys, self.folder, client, self.reference)
             return self._took(damage_shards(*where, self.seed, count, self.say))
 
     def outputs(self, count: int) -> list[Disturbance]:

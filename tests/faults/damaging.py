@@ -136,9 +136,19 @@ def _unlike(reference: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 
 def damage_shards(
-    finished: Path, toys: Path, folder: Path, client: Client, seed: int, count: int, say: Say
+    finished: Path,
+    toys: Path,
+    folder: Path,
+    client: Client,
+    reference: Mapping[str, str],
+    seed: int,
+    count: int,
+    say: Say,
 ) -> list[Disturbance]:
-    """Damage a shard of a finished store: `verify` names it, and nobody who reads it goes on."""
+    """Damage a shard of a finished store: `verify` names it, and nobody who reads it goes on.
+
+    Then the store is removed, as the error advises, and made again.
+    """
     random = np.random.default_rng([seed, 5])
     channel = finished / "store" / "events.zarr" / "ttbar"
     arrays = sorted(path.name for path in channel.iterdir() if (path / "c").is_dir())
@@ -153,6 +163,10 @@ def damage_shards(
         what = do_damage(hit, damage, random)
         with opened(workdir, toys, client) as work:
             problem, said = _read_damaged(work, name, client, workdir)
+            shutil.rmtree(work.store)
+            work.perform_all()
+        different = differences(reference, digests(workdir, BATCH_SIZE))
+        problem = problem or ", ".join(different[:4])
         stage = "score" if name == "error" or name.startswith("score_") else "ingest"
         outcome: Outcome = "wrong" if problem else "error, then equal"
         moment = f"{hit.relative_to(workdir / 'store' / 'events.zarr')}: {what}"
