@@ -128,10 +128,13 @@ def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
         fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)  # compiles
         gc.collect()
         gc.freeze()  # or what earlier tests have left decides how often garbage is collected
-        tracemalloc.start()
-        found = fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        runs = []
+        for _ in range(3):  # what other threads of this process allocate meanwhile counts, too
+            tracemalloc.start()
+            found = fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)
+            runs.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(runs))
         gc.unfreeze()
         assert found.values[:, 16].tolist() == [events] * 529
         assert found.products[0, 528] == events
