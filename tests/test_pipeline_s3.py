@@ -145,7 +145,7 @@ def _compared(workdir: Path) -> dict[str, bytes]:
     return {name: (workdir / name).read_bytes() for name in files_below(workdir) if name.startswith(wanted)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_is_killed_goes_on_in_an_object_store_and_takes_in_files_that_arrive(
     server: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

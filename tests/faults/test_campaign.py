@@ -15,7 +15,7 @@ from tailshard.launch import WORKER_SETTINGS
 from .campaign import Campaign
 from .record import Disturbance
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 KILLS = {"drivers": 8, "workers": 39}
 SEED = 1
