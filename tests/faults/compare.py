@@ -106,7 +106,8 @@ def _content(path: Path) -> str:
 
 def _members(path: Path) -> str:
     with zipfile.ZipFile(path) as file:  # whose directory holds times, and members in the order of a set
-        return _digest(json.dumps({name: _digest(file.read(name)) for name in sorted(file.namelist())}).encode())
+        members = {name: _digest(file.read(name)) for name in sorted(file.namelist())}
+    return _digest(json.dumps(members).encode())
 
 
 def _is_rubbish(path: Path, workdir: Path, slots: set[tuple[str, str]]) -> bool:
