@@ -51,3 +51,8 @@ class WorkdirError(TailshardError):
 
 class ClusterError(TailshardError):
     """Workers did not start, or were lost more often than they may be."""
+
+
+def scheduler_gone(what: str) -> ClusterError:
+    """Say that nobody cancelled a task, while `what` was done: no scheduler knows it any more."""
+    return ClusterError(f"{what}: the Dask scheduler is gone or was restarted; run the same again")

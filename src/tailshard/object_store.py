@@ -46,7 +46,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class ObjectStore(S3FileSystem):  # type: ignore[misc]
+class ObjectStore(S3FileSystem):  # type: ignore[misc] # s3fs has no types
     """An S3 server whose errors say what, where and what to do.
 
     An object that does not exist is a FileNotFoundError, a condition of a write that is not met a
@@ -86,7 +86,7 @@ class ObjectStore(S3FileSystem):  # type: ignore[misc]
     remove_below = sync_wrapper(_remove_below)
 
 
-class ObjectPath(S3Path):  # type: ignore[misc]
+class ObjectPath(S3Path):  # type: ignore[misc] # upath makes it at run time
     """A path in an object store."""
 
     def __init__(self, *parts: Any, **options: Any) -> None:
@@ -102,7 +102,7 @@ class ObjectPath(S3Path):  # type: ignore[misc]
         return self.read_bytes().decode(encoding or "utf-8")
 
     @classmethod
-    def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> ObjectStore:  # noqa: ARG003
+    def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> ObjectStore:  # noqa: ARG003 - as upath calls it
         return ObjectStore(**storage_options)
 
 

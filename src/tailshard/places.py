@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .object_store import ObjectPath
 
 SCHEMES = ("s3://",)
 """Of object stores that can hold a work directory."""
@@ -216,9 +219,9 @@ def ray_storage(path: Path) -> dict[str, Any]:
 
 def remote(path: Path) -> Any:
     """Give the fsspec file system of a path in an object store, one for each process and thread."""
-    return path.fs  # type: ignore[attr-defined]
+    return cast("ObjectPath", path).fs
 
 
 def _key(path: Path) -> str:
     """Name of an object as fsspec has it: bucket/key."""
-    return str(path.path)  # type: ignore[attr-defined]
+    return str(cast("ObjectPath", path).path)

@@ -11,7 +11,7 @@ Errors are those of `tailshard.errors`. The options that all verbs of a pipeline
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from . import submitting
 from .errors import InputError, WorkdirError
@@ -25,9 +25,6 @@ from .progress import Progress, silent
 from .robustness import blind, stress, unblind  # noqa: F401 - verbs, too
 from .stages import StageOutcome, StageState
 from .stores import export, inspect, verify  # noqa: F401 - verbs, too
-
-if TYPE_CHECKING:
-    pass
 
 
 @takes_options

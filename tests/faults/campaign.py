@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tailshard.toys import make_toys
 
 from ..clusters import threads_of_this_process
 from .compare import digests
-from .damaging import OUTPUTS, damage_inputs, damage_outputs, damage_shards
+from .damaging import OUTPUTS, Setting, damage_inputs, damage_outputs, damage_shards
 from .disk import CannotMount
 from .disks import disturb_disks, unmade
 from .driver import Driver, Search
@@ -97,30 +98,32 @@ class Campaign:
 
     def inputs(self, count: int) -> list[Disturbance]:
         """Damage ntuples."""
-        with threads_of_this_process() as client:
-            return self._took(damage_inputs(self.toys, self.folder, client, self.seed, count, self.say))
+        with self._setting() as setting:
+            return self._took(damage_inputs(setting, count))
 
     def shards(self, count: int) -> list[Disturbance]:
         """Damage shards of a finished store."""
-        with threads_of_this_process() as client:
-            where = (self.finished, self.toys, self.folder, client, self.reference)
-            return self._took(damage_shards(*where, self.seed, count, self.say))
+        with self._setting() as setting:
+            return self._took(damage_shards(setting, count))
 
     def outputs(self, count: int) -> list[Disturbance]:
         """Damage every other file of a finished search."""
-        with threads_of_this_process() as client:
-            where = (self.finished, self.toys, self.folder, client, self.reference)
-            return self._took(damage_outputs(*where, self.seed, count, self.say))
+        with self._setting() as setting:
+            return self._took(damage_outputs(setting, count))
 
     def disks(self, rounds: int) -> list[Disturbance]:
         """Fill disks, and make folders read-only."""
         try:
-            with threads_of_this_process() as client:
-                where = (self.finished, self.toys, self.folder, client, self.reference)
-                return self._took(disturb_disks(*where, self.seed, rounds, self.say))
+            with self._setting() as setting:
+                return self._took(disturb_disks(setting, rounds))
         except CannotMount as error:
             self.skipped.append(f"full and read-only disks: cannot mount ({error})")
             return []
+
+    @contextmanager
+    def _setting(self) -> Iterator[Setting]:
+        with threads_of_this_process() as client:
+            yield Setting(self.finished, self.reference, self.toys, self.folder, client, self.seed, self.say)
 
     def everything(self, kills: int) -> Record:
         """Disturb in every way; about that many kills in all."""

@@ -2,18 +2,19 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from distributed import Client
 
-from tailshard.errors import StoreError, TailshardError
+from tailshard.errors import TailshardError
+from tailshard.ledger import Ledger
 from tailshard.pipeline import Search as Work
 from tailshard.pipeline_files import load
 from tailshard.search.histogram import histogram
-from tailshard.search.partials import read_kept
 from tailshard.search.score import score
 from tailshard.store.catalog import read_catalog
 from tailshard.store.verify import verify
@@ -41,6 +42,40 @@ OUTPUTS = {
 """What is damaged -> the stage that has made it, and files of a finished work directory."""
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A search that was done undisturbed, and where copies of it are disturbed."""
+
+    finished: Path
+    """Its work directory."""
+    reference: Mapping[str, str]
+    """What it holds, see `digests`."""
+    toys: Path
+    """Its inputs."""
+    folder: Path
+    """Of the copies."""
+    client: Client
+    """Dask workers for all of them."""
+    seed: int
+    say: Say
+
+    @contextmanager
+    def copied(self, name: str) -> Iterator[Path]:
+        """Give a copy of the finished work directory, for a while."""
+        workdir = self.folder / name
+        shutil.copytree(self.finished, workdir)
+        yield workdir
+        shutil.rmtree(workdir)
+
+    def opened(self, workdir: Path, *overrides: str) -> AbstractContextManager[Work]:
+        """Open a copy in this process."""
+        return opened(workdir, self.toys, self.client, *overrides)
+
+    def different(self, workdir: Path) -> list[str]:
+        """Name what is not as in the undisturbed search."""
+        return differences(self.reference, digests(workdir, BATCH_SIZE))
+
+
 @contextmanager
 def opened(workdir: Path, toys: Path, client: Client, *overrides: str) -> Iterator[Work]:
     """Open a work directory in this process, with Dask workers that are there."""
@@ -62,26 +97,24 @@ def borrowed(work: Work, client: Client) -> Iterator[None]:
 # -- inputs ----------------------------------------------------------------------------------------
 
 
-def damage_inputs(
-    toys: Path, folder: Path, client: Client, seed: int, count: int, say: Say
-) -> list[Disturbance]:
+def damage_inputs(setting: Setting, count: int) -> list[Disturbance]:
     """Damage an ntuple before it is read; mend it, and read it again."""
-    random = np.random.default_rng([seed, 4])
-    with opened(folder / "inputs-undisturbed", toys, client, ONE_DATA_SET) as work:
+    random = np.random.default_rng([setting.seed, 4])
+    with setting.opened(setting.folder / "inputs-undisturbed", ONE_DATA_SET) as work:
         work.perform("ingest")
         reference = _events(work.store)
     done = []
     for number in range(count):
         damage = DAMAGES[number % len(DAMAGES)]
-        place = folder / f"input-{number}"
+        place = setting.folder / f"input-{number}"
         place.mkdir()
-        for path in toys.glob("ttbar_*.root"):
+        for path in setting.toys.glob("ttbar_*.root"):
             shutil.copy2(path, place)
         hit = one_of(sorted(place.glob("*.root")), random)
         what = do_damage(hit, damage, random)
-        outcome, said = _ingested(place, toys / hit.name, hit, client, reference)
+        outcome, said = _ingested(place, setting.toys / hit.name, hit, setting.client, reference)
         done.append(Disturbance("ingest", f"{damage}: input", f"{hit.name}: {what}", outcome, said))
-        say(str(done[-1]))
+        setting.say(str(done[-1]))
         shutil.rmtree(place)
     return done
 
@@ -136,44 +169,32 @@ def _unlike(reference: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 # -- shards ----------------------------------------------------------------------------------------
 
 
-def damage_shards(
-    finished: Path,
-    toys: Path,
-    folder: Path,
-    client: Client,
-    reference: Mapping[str, str],
-    seed: int,
-    count: int,
-    say: Say,
-) -> list[Disturbance]:
+def damage_shards(setting: Setting, count: int) -> list[Disturbance]:
     """Damage a shard of a finished store: `verify` names it, and nobody who reads it goes on.
 
     Then the store is removed, as the error advises, and made again.
     """
-    random = np.random.default_rng([seed, 5])
-    channel = finished / "store" / "events.zarr" / "ttbar"
+    random = np.random.default_rng([setting.seed, 5])
+    channel = setting.finished / "store" / "events.zarr" / "ttbar"
     arrays = sorted(path.name for path in channel.iterdir() if (path / "c").is_dir())
     order = [arrays[number] for number in random.permutation(len(arrays))]
     done = []
     for number in range(count):
         name, damage = order[number % len(order)], DAMAGES[number % len(DAMAGES)]
-        workdir = folder / f"shard-{number}"
-        shutil.copytree(finished, workdir)
-        files = sorted(path for path in (workdir / channel.relative_to(finished) / name / "c").rglob("*"))
-        hit = one_of([path for path in files if path.is_file()], random)
-        what = do_damage(hit, damage, random)
-        with opened(workdir, toys, client) as work:
-            problem, said = _read_damaged(work, name, client, workdir)
-            shutil.rmtree(work.store)
-            work.perform_all()
-        different = differences(reference, digests(workdir, BATCH_SIZE))
-        problem = problem or ", ".join(different[:4])
+        with setting.copied(f"shard-{number}") as workdir:
+            shards = workdir / channel.relative_to(setting.finished) / name / "c"
+            hit = one_of(sorted(path for path in shards.rglob("*") if path.is_file()), random)
+            what = do_damage(hit, damage, random)
+            with setting.opened(workdir) as work:
+                problem, said = _read_damaged(work, name, setting.client, workdir)
+                shutil.rmtree(work.store)
+                work.perform_all()
+            problem = problem or ", ".join(setting.different(workdir)[:4])
+            moment = f"{hit.relative_to(workdir / 'store' / 'events.zarr')}: {what}"
         stage = "score" if name == "error" or name.startswith("score_") else "ingest"
         outcome: Outcome = "wrong" if problem else "error, then equal"
-        moment = f"{hit.relative_to(workdir / 'store' / 'events.zarr')}: {what}"
         done.append(Disturbance(stage, f"{damage}: shard", moment, outcome, problem or said))
-        say(str(done[-1]))
-        shutil.rmtree(workdir)
+        setting.say(str(done[-1]))
     return done
 
 
@@ -215,77 +236,56 @@ def _read_damaged(work: Work, name: str, client: Client, workdir: Path) -> tuple
 # -- everything else -------------------------------------------------------------------------------
 
 
-def damage_outputs(
-    finished: Path,
-    toys: Path,
-    folder: Path,
-    client: Client,
-    reference: Mapping[str, str],
-    seed: int,
-    count: int,
-    say: Say,
-) -> list[Disturbance]:
+def damage_outputs(setting: Setting, count: int) -> list[Disturbance]:
     """Damage an output of a finished search, and run it again: equal at once, or after what is advised."""
-    random = np.random.default_rng([seed, 6])
+    random = np.random.default_rng([setting.seed, 6])
     done = []
     for number in range(count):
         name = list(OUTPUTS)[number % len(OUTPUTS)]
         stage, pattern = OUTPUTS[name]
         damage = DAMAGES[number // len(OUTPUTS) % len(DAMAGES)]
-        workdir = folder / f"output-{number}"
-        shutil.copytree(finished, workdir)
-        hit = one_of(sorted(path for path in workdir.glob(pattern) if path.is_file()), random)
-        what = do_damage(hit, damage, random)
-        outcome, said = _run_again(workdir, toys, client, reference, name)
-        moment = f"{hit.relative_to(workdir)}: {what}"
+        with setting.copied(f"output-{number}") as workdir:
+            hit = one_of(sorted(path for path in workdir.glob(pattern) if path.is_file()), random)
+            what = do_damage(hit, damage, random)
+            if name == "kept sum":
+                stage = _make_needed(hit, workdir)
+            outcome, said = _run_again(setting, workdir, name)
+            moment = f"{hit.relative_to(workdir)}: {what}"
         done.append(Disturbance(stage, f"{damage}: {name}", moment, outcome, said))
-        say(str(done[-1]))
-        shutil.rmtree(workdir)
+        setting.say(str(done[-1]))
     return done
 
 
-def _run_again(
-    workdir: Path, toys: Path, client: Client, reference: Mapping[str, str], name: str
-) -> tuple[Outcome, str]:
+def _make_needed(hit: Path, workdir: Path) -> str:
+    """Let the next run read a kept sum, which it does only where no greater one holds it; give its stage."""
+    for other in hit.parent.iterdir():
+        if other != hit:
+            other.unlink()
+    stage = "ingest" if hit.parent.name == "repeats" else "histogram"
+    Ledger.open(workdir, "faults").forget(stage)
+    return stage
+
+
+def _run_again(setting: Setting, workdir: Path, name: str) -> tuple[Outcome, str]:
     said = ""
     for attempt in range(3):
         try:
-            with opened(workdir, toys, client) as work:
-                # What is kept is read only where something is to be done.
+            with setting.opened(workdir) as work:
                 stages = [outcome.stage for outcome in work.perform_all() if outcome.did]
-                if name == "kept sum" and not stages:
-                    for each in ("histograms.json", "summary.json"):
-                        (work.results / each).unlink()
-                    work.perform_all()
         except TailshardError as error:
             said = said or f"{type(error).__name__}: {error}"
             _follow(str(error), workdir, attempt)
         except Exception as error:  # noqa: BLE001 - this is what must not be
             return "wrong", f"{type(error).__name__}: {error} {said}"
         else:
-            different = differences(reference, digests(workdir, BATCH_SIZE))
-            if different:
-                if "metadata" in name and not stages:
-                    with opened(workdir, toys, client) as work:
-                        faults = verify(work.store, client).faults
+            if different := setting.different(workdir):
+                if "metadata" in name and not stages:  # nothing was read; `verify` is there to tell
+                    with setting.opened(workdir) as work:
+                        faults = verify(work.store, setting.client).faults
                     return ("error, then equal", f"verify: {faults[0].reason}") if faults else ("equal", "")
-                if name == "kept sum" and _is_noticed_when_read(workdir, different):
-                    return "error, then equal", "its checksum is wrong, where it will be read"
                 return "wrong", f"{different[:4]} after {stages} {said}"
             return ("error, then equal" if said else "equal"), said or f"made again: {stages}"
     return "wrong", f"not mended: {said}"
-
-
-def _is_noticed_when_read(workdir: Path, different: list[str]) -> bool:
-    """Tell whether one kept sum alone differs, that is part of a greater one, and has a wrong checksum."""
-    names = [each.partition(":")[0] for each in different]
-    if len(names) != 1 or not names[0].startswith("partials/"):
-        return False
-    try:
-        read_kept(lambda stored: stored, workdir / names[0])
-    except StoreError:
-        return True
-    return False
 
 
 def _follow(error: str, workdir: Path, attempt: int) -> None:

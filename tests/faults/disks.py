@@ -1,22 +1,18 @@
 """Stages on a disk that fills up, and in a folder that becomes read-only."""
 
 import shutil
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
-from distributed import Client
 
 from tailshard.errors import TailshardError
 from tailshard.ledger import Ledger
 from tailshard.stages import STAGES
 
-from .compare import differences, digests
-from .damaging import opened
+from .damaging import Setting
 from .disk import filled_up, read_only, small_disk
 from .driver import Driver, Search
-from .killing import BATCH_SIZE, Say
 from .record import Disturbance, Outcome
 
 MEGABYTES = 64
@@ -24,16 +20,7 @@ LARGEST_ROOM = 400_000
 """Bytes that are left on a disk at most: less than any stage writes."""
 
 
-def disturb_disks(
-    finished: Path,
-    toys: Path,
-    folder: Path,
-    client: Client,
-    reference: Mapping[str, str],
-    seed: int,
-    rounds: int,
-    say: Say,
-) -> list[Disturbance]:
+def disturb_disks(setting: Setting, rounds: int) -> list[Disturbance]:
     """Let every stage meet a full disk, a read-only store and a read-only work directory; then run again.
 
     Training, which needs Ray, runs as a process of its own, and others in this one.
@@ -43,31 +30,26 @@ def disturb_disks(
     CannotMount
         This machine does not allow it.
     """
-    random = np.random.default_rng([seed, 7])
+    random = np.random.default_rng([setting.seed, 7])
     done = []
     for number in range(rounds):
         for stage in STAGES:
             room = int(random.integers(LARGEST_ROOM))
-            with small_disk(folder / f"disk-{number}-{stage}", MEGABYTES) as disk:
-                work = disk / "work"
-                shutil.copytree(finished, work)
-                unmade(work, stage)
-                fault = filled_up(disk, room)
-                moment = f"{room:,} bytes left"
-                outcome, said = _disturbed(fault, work, toys, client, reference, stage)
-            done.append(Disturbance(stage, "disk full", moment, outcome, said))
-            say(str(done[-1]))
+            with small_disk(setting.folder / f"disk-{number}-{stage}", MEGABYTES) as disk:
+                workdir = disk / "work"
+                shutil.copytree(setting.finished, workdir)
+                unmade(workdir, stage)
+                outcome, said = _disturbed(filled_up(disk, room), setting, workdir, stage)
+            done.append(Disturbance(stage, "disk full", f"{room:,} bytes left", outcome, said))
+            setting.say(str(done[-1]))
         for what, stages in (("store", ("ingest", "score")), ("", STAGES)):
             for stage in stages:
-                work = folder / f"read-only-{number}-{what}-{stage}"
-                shutil.copytree(finished, work)
-                unmade(work, stage)
-                fault = read_only(work / what)
-                outcome, said = _disturbed(fault, work, toys, client, reference, stage)
+                with setting.copied(f"read-only-{number}-{what}-{stage}") as workdir:
+                    unmade(workdir, stage)
+                    outcome, said = _disturbed(read_only(workdir / what), setting, workdir, stage)
                 name = f"{what or 'work directory'} read-only"
                 done.append(Disturbance(stage, name, "before it begins", outcome, said))
-                say(str(done[-1]))
-                shutil.rmtree(work)
+                setting.say(str(done[-1]))
     return done
 
 
@@ -96,41 +78,36 @@ def unmade(workdir: Path, stage: str) -> None:
 
 
 def _disturbed(
-    fault: AbstractContextManager[None],
-    workdir: Path,
-    toys: Path,
-    client: Client,
-    reference: Mapping[str, str],
-    stage: str,
+    fault: AbstractContextManager[None], setting: Setting, workdir: Path, stage: str
 ) -> tuple[Outcome, str]:
     try:
         with fault:
-            said = _performed(workdir, toys, client, stage)
+            said = _performed(setting, workdir, stage)
     except Exception as error:  # noqa: BLE001 - this is what must not be
         return "wrong", f"{type(error).__name__}: {error}"
     try:
-        if again := _performed(workdir, toys, client, stage):
+        if again := _performed(setting, workdir, stage):
             return "wrong", f"mended, but {again}"
-        with opened(workdir, toys, client) as work:
+        with setting.opened(workdir) as work:
             work.perform_all()
     except Exception as error:  # noqa: BLE001 - nor this
         return "wrong", f"mended, but {type(error).__name__}: {error}; {said}"
-    if different := differences(reference, digests(workdir, BATCH_SIZE)):
+    if different := setting.different(workdir):
         return "wrong", f"mended, but {different[:4]}; {said}"
     return ("error, then equal", said) if said else ("equal", "")
 
 
-def _performed(workdir: Path, toys: Path, client: Client, stage: str) -> str:
+def _performed(setting: Setting, workdir: Path, stage: str) -> str:
     """Perform a stage, and give its error; an empty string where it went well."""
     if stage == "train":
-        driver = Driver(Search(toys, workdir), "train")
+        driver = Driver(Search(setting.toys, workdir), "train")
         end = driver.end()
         left = driver.left_behind()
         assert not left, left
         assert end.code == 0 or end.clear_error, f"ended with {end.code}: {end.told[-2000:]}"
         return end.clear_error or ""
     try:
-        with opened(workdir, toys, client) as work:
+        with setting.opened(workdir) as work:
             work.perform(stage)
     except TailshardError as error:
         return f"{type(error).__name__}: {error}"

@@ -137,23 +137,7 @@ def _one_run(
             moment = str(Moment(phase, seconds))
             say(f"kill {kind} {moment}")
             done.append(Disturbance(stage, f"kill {kind}", moment))
-    try:
-        end = driver.end()
-    except TimeoutError as error:
-        return judged(done, "wrong", str(error))
-    left = driver.left_behind()
-    if left:
-        return judged(done, "wrong", f"left behind: {left}")
-    if end.code == 0:
-        problem = is_equal(search, reference)
-        return judged(done, "wrong" if problem else "equal", problem)
-    error = end.clear_error
-    if error is None:
-        return judged(done, "wrong", f"ended with {end.code}: {end.told[-1500:]}")
-    say(error)
-    # The kill that was one too many has the error; the others were survived.
-    last = _with_error(_concluded(search, reference, done[-1:], after_error=True), error)[0]
-    return [*judged(done[:-1], "equal" if last.outcome != "wrong" else "wrong"), last]
+    return _ended(driver, search, reference, done, say)
 
 
 def kill_once(
@@ -185,7 +169,7 @@ def _ended(
     driver: Driver, search: Search, reference: Mapping[str, str], done: list[Disturbance], say: Say
 ) -> list[Disturbance]:
     try:
-        end = driver.end(180)
+        end = driver.end()
     except TimeoutError as error:
         return judged(done, "wrong", str(error))
     say(f"ended with {end.code}: {end.clear_error}")
@@ -197,11 +181,11 @@ def _ended(
     error = end.clear_error
     if error is None:
         return judged(done, "wrong", f"ended with {end.code}: {end.output[-300:]} {end.told[-1500:]}")
-    return _with_error(_concluded(search, reference, done, after_error=True), error)
-
-
-def _with_error(done: list[Disturbance], error: str) -> list[Disturbance]:
-    return [replace(each, said=f"{error}; {each.said}" if each.said else error) for each in done]
+    assert done, f"undisturbed, but {error}"
+    # The kill that was one too many has the error; the others were survived.
+    [last] = _concluded(search, reference, done[-1:], after_error=True)
+    last = replace(last, said=f"{error}; {last.said}" if last.said else error)
+    return [*judged(done[:-1], "wrong" if last.outcome == "wrong" else "equal"), last]
 
 
 def kill_schedulers(

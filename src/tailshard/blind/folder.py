@@ -19,7 +19,6 @@ from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
 import yaml
-import zarr
 
 from ..config import Dataset, Pipeline
 from ..errors import ConfigError
@@ -35,6 +34,7 @@ from ..store.catalog import Catalog, read_catalog, write_catalog
 from ..store.check_slot import ERROR
 from ..store.export import aside
 from ..store.layout import SCORE_PREFIX, events_group
+from ..store.metadata import open_array
 from .hide import Hiding, hide
 from .mix import BLIND
 from .seal import SEALED, seal
@@ -172,7 +172,7 @@ def _link_channel(store: Path, place: Path, channel: str) -> None:
             os.link(path, new)
         except OSError:
             copy_file(path, new)
-    errors = zarr.open_array(events_group(place), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3).attrs
+    errors = open_array(place, channel, ERROR, "r+").attrs
     errors.put({name: value for name, value in errors.items() if name != MODEL})
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from ..config import Kind, Pipeline
 from ..errors import ConfigError
 from ..progress import Progress
 from ..store.catalog import Catalog, Channel
-from ..store.layout import SPLITS, events_group
+from ..store.layout import SPLITS
+from ..store.metadata import open_group
 from ..store.order import generator_of
 from .draw import choose, deal, factor_of
 from .mix import BLIND, mix, on_workers
@@ -111,7 +111,7 @@ def hide(
     if not sum(counts):
         raise ConfigError(f"no event was drawn: {expected:g} are expected; ingest more files")
     sizes, table = deal(generator_of(seed, "deal"), counts, geometry.slot)
-    attributes = dict(zarr.open_group(events_group(store), mode="r").attrs)
+    attributes = dict(open_group(store).attrs)
     slots, hidden = mix(
         store,
         place,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from distributed import CancelledError, KilledWorker
 
 from ..config import Pipeline
-from ..errors import ClusterError, ConfigError, InputError, ProcessingError, StorageError, StoreError
+from ..errors import (
+    ClusterError,
+    ConfigError,
+    InputError,
+    ProcessingError,
+    StorageError,
+    StoreError,
+    scheduler_gone,
+)
 from ..naming import task_key, task_name
 from ..ntuples import read
 from ..ntuples.dialects import dialect
@@ -117,9 +125,7 @@ def ingest(
                     "want of memory; leave the file out, or use workers with more memory"
                 ) from error
             except CancelledError as error:
-                raise ClusterError(
-                    "a task was cancelled: the Dask scheduler is gone or was restarted"
-                ) from error
+                raise scheduler_gone("open files") from error
 
     surveyed = survey(pipeline, on_workers, progress, inputs)
     quarantine = [row for each in surveyed for row in each.rows]

@@ -117,13 +117,7 @@ def _of_this_machine(profile: DaskProfile, progress: Progress) -> Iterator["Clie
     try:
         with Client(cluster) as client:
             announce(client.dashboard_link, progress)
-            try:
-                client.wait_for_workers(workers, timeout=profile.start_timeout)
-            except TimeoutError as error:
-                raise ClusterError(
-                    f"only {len(client.scheduler_info()['workers'])} of {workers} Dask workers started in "
-                    f"{profile.start_timeout:g} s; ask for fewer with --workers"
-                ) from error
+            _wait_for(workers, client, profile)
             yield client
     finally:
         _stop(cluster)
@@ -161,15 +155,19 @@ def _connected(
         ) from error
     with client:
         announce(client.dashboard_link, progress)
-        wanted = 1 if profile.workers == "auto" else profile.workers
-        try:
-            client.wait_for_workers(wanted, timeout=profile.start_timeout)
-        except TimeoutError as error:
-            raise ClusterError(
-                f"the Dask scheduler at {address} has {len(client.scheduler_info()['workers'])} of {wanted} "
-                f"workers after {profile.start_timeout:g} s; start more, or ask for fewer with --workers"
-            ) from error
+        _wait_for(1 if profile.workers == "auto" else profile.workers, client, profile)
         yield client
+
+
+def _wait_for(workers: int, client: "Client", profile: DaskProfile) -> None:
+    try:
+        client.wait_for_workers(workers, timeout=profile.start_timeout)
+    except TimeoutError as error:
+        found = client.scheduler_info()
+        raise ClusterError(
+            f"the Dask scheduler at {found['address']} has {len(found['workers'])} of {workers} workers "
+            f"after {profile.start_timeout:g} s; start more, or ask for fewer with --workers"
+        ) from error
 
 
 def _free_address(address: str) -> str:

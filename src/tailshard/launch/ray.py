@@ -40,7 +40,7 @@ def alive_nodes(address: str, timeout: float = 10) -> int:
     An open port does not tell: what connects before the first node has registered fails. Nothing is started,
     as a driver of Ray would; Ray's own command line asks in this way.
     """
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
 
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=timeout).close()

@@ -24,7 +24,7 @@ import uproot
 from dask_awkward.lib.io.io import from_map
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed, futures_of
 
-from ..errors import ClusterError, InputError, ProcessingError, TailshardError
+from ..errors import ClusterError, InputError, ProcessingError, TailshardError, scheduler_gone
 from .fileset import Partition
 from .inspection import reason
 
@@ -199,6 +199,6 @@ def _record(future: Future) -> Any | Exception:
             "use a smaller store.slot or workers with more memory"
         )
     except CancelledError as error:
-        raise ClusterError("a task was cancelled: the Dask scheduler is gone or was restarted") from error
+        raise scheduler_gone("fill slots") from error
     except Exception as error:  # noqa: BLE001 - whatever the task met is the caller's to judge
         return error

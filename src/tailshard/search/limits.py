@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config import Pipeline
-from ..errors import ClusterError
+from ..errors import scheduler_gone
 from ..inference import Limits
 from ..ledger import write_atomically
 from ..naming import task_key
@@ -82,8 +82,7 @@ def find_limits(
         try:
             limits[signal][score] |= future.result()
         except CancelledError as error:
-            gone = "fitting limits: the Dask scheduler is gone or was restarted; run the same again"
-            raise ClusterError(gone) from error
+            raise scheduler_gone("fitting limits") from error
         except Exception as error:  # noqa: BLE001 - a worker that died of a fit must not cost the search
             limits[signal][score]["why_not"] = f"the fit failed ({type(error).__name__}: {error})"
     if futures:

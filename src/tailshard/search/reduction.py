@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..config import content_hash
-from ..errors import ClusterError
+from ..errors import ClusterError, scheduler_gone
 from ..naming import task_key
 from ..progress import Progress
 from .partials import Leaf, Partials, make_and_keep, read_kept
@@ -131,9 +131,7 @@ def reduce_slots(
             "store.slot smaller and ingest again"
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise ClusterError(
-            f"{what}: the Dask scheduler is gone or was restarted; run the same again"
-        ) from error
+        raise scheduler_gone(what) from error
     if partials is not None:
         partials.made += total
         partials.kept += sum(map(len, calls.values())) - total

@@ -27,11 +27,11 @@ from ..errors import StoreError
 from ..features.names import PHYSICS_BLOCKS
 from ..learning import Score
 from ..ledger import code_of
-from ..places import existence, remove_tree, zarr_store
+from ..places import existence, remove_tree
 from ..progress import Progress, silent
 from ..store.catalog import Catalog, Slot, read_catalog
 from ..store.layout import SCORE_PREFIX, Column, Geometry, events_group, shard_file
-from ..store.metadata import readable
+from ..store.metadata import open_array, readable
 from ..store.read import ShardReader, open_channel
 from ..store.write import create_columns, write_column
 from ..train.members import hash_of_all, member_models, model_hash
@@ -288,9 +288,7 @@ def _add(events: list[int]) -> int:
 
 def _error_array(store: Path, channel: str) -> "zarr.Array[Any]":
     with readable(store):
-        return zarr.open_array(
-            zarr_store(events_group(store)), path=f"{channel}/{ERROR}", mode="r+", zarr_format=3
-        )
+        return open_array(store, channel, ERROR, "r+")
 
 
 def _note(store: Path, channel: str, **noted: str | None) -> None:

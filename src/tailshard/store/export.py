@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from ..errors import StoreError, TailshardError
 from ..features.islands import Islands
 from ..ledger import locked
-from ..places import local, zarr_store
+from ..places import local
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, read_catalog, write_catalog
 from .cells import SLOT_ARRAYS
 from .check_slot import ERROR
 from .layout import SCORE_PREFIX, Geometry, columns, events_group, shard_file
+from .metadata import open_array, open_group
 from .read import ShardReader, open_channel
 from .tasks import each_slot
 from .write import create_arrays, write_column, write_slot
@@ -122,7 +122,6 @@ def _clear(place: Path) -> None:
 
 def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry) -> None:
     """Create the arrays of all channels with the names, lengths and attributes of a store's."""
-    root = zarr.open_group(zarr_store(events_group(store)), mode="r", zarr_format=3)
     known = {*columns(geometry, {}), *SLOT_ARRAYS}
     lengths, quantities = {}, {}
     for channel in catalog.channels:
@@ -131,12 +130,10 @@ def _create_like(store: Path, place: Path, catalog: Catalog, geometry: Geometry)
                 lengths[channel.name] = int(array.shape[0]) // geometry.slot
             elif name not in known and not name.startswith(SCORE_PREFIX):
                 quantities[name] = (str(array.attrs["units"]), str(array.attrs["long_name"]))
-    create_arrays(place, lengths, geometry, quantities, dict(root.attrs))
+    create_arrays(place, lengths, geometry, quantities, dict(open_group(store).attrs))
     for channel in catalog.channels:
         for name, array in open_channel(store, channel.name).arrays():
-            copy = zarr.open_array(
-                events_group(place), path=f"{channel.name}/{name}", mode="r+", zarr_format=3
-            )
+            copy = open_array(place, channel.name, name, "r+")
             if dict(copy.attrs) != dict(array.attrs):
                 copy.attrs.put(dict(array.attrs))
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
-from ..places import is_remote, zarr_store
+from ..places import is_remote
 from .catalog import Catalog, Slot
 from .cells import Statistics
 from .codec import IslandsCodec, Memory, decode_islands, fresh
 from .layout import COUNTS, SCORE_PREFIX, SPLITS, events_group, shard_file
 from .memory import Scratch
-from .metadata import readable
+from .metadata import open_array, open_group, readable
 from .shard import Shard, open_shard
 
 OPEN_SHARDS = 512
@@ -59,7 +59,7 @@ class ZarrReader:
     """Reads rows with the plain array interface of Zarr; checksums are verified by its codecs."""
 
     def __init__(self, store: Path) -> None:
-        self._store = events_group(store)
+        self._store, self._group = store, events_group(store)
         self._arrays: dict[tuple[str, str], zarr.Array[Any]] = {}
 
     def read(
@@ -98,7 +98,7 @@ class ZarrReader:
 
     def _damaged(self, channel: str, name: str, start: int, stop: int, error: Exception) -> StoreError:
         return StoreError(
-            f"rows {start} to {stop} of {channel}/{name} in {self._store} are damaged ({error}); "
+            f"rows {start} to {stop} of {channel}/{name} in {self._group} are damaged ({error}); "
             "run tailshard verify to see what else is, remove the store and run tailshard ingest"
         )
 
@@ -112,12 +112,10 @@ class ZarrReader:
         """
         if (channel, name) not in self._arrays:
             try:
-                self._arrays[channel, name] = zarr.open_array(
-                    zarr_store(self._store), path=f"{channel}/{name}", mode="r", zarr_format=3
-                )
+                self._arrays[channel, name] = open_array(self._store, channel, name)
             except (FileNotFoundError, ValueError) as error:
                 raise StoreError(
-                    f"{self._store} has no array {channel}/{name}; run tailshard ingest"
+                    f"{self._group} has no array {channel}/{name}; run tailshard ingest"
                 ) from error
         return self._arrays[channel, name]
 
@@ -127,11 +125,11 @@ class ZarrReader:
         """Refuse rows whose shard is absent or empty, which Zarr itself would read as fill values."""
         if not 0 <= start <= stop <= array.shape[0]:
             raise StoreError(
-                f"{channel}/{name} in {self._store} has {array.shape[0]} rows, asked for {start} to {stop}"
+                f"{channel}/{name} in {self._group} has {array.shape[0]} rows, asked for {start} to {stop}"
             )
         slot = (array.shards or array.chunks)[0]
         for index in range(start // slot, -(-stop // slot)):
-            file = shard_file(self._store / channel / name, index, array.ndim)
+            file = shard_file(self._group / channel / name, index, array.ndim)
             if not _size(file):
                 raise _absent(file, name, index)
 
@@ -154,7 +152,7 @@ class ShardReader(ZarrReader):
         """Read rows; see `RowReader.read`."""
         array = self.array(channel, name)
         if array.shards is None:
-            if not is_remote(self._store):
+            if not is_remote(self._group):
                 return super().read(channel, name, start, stop, out)
         elif isinstance(_serializer(array), IslandsCodec):
             return super().read(channel, name, start, stop, out)
@@ -191,7 +189,7 @@ class ShardReader(ZarrReader):
         array = self.array(channel, name)
         if not 0 <= start <= stop <= array.shape[0]:
             raise StoreError(
-                f"{channel}/{name} in {self._store} has {array.shape[0]} rows, asked for {start} to {stop}"
+                f"{channel}/{name} in {self._group} has {array.shape[0]} rows, asked for {start} to {stop}"
             )
         chunk, in_shard = array.chunks[0], _chunks_in_shard(array)
         for number in range(start // chunk, -(-stop // chunk)):
@@ -209,7 +207,7 @@ class ShardReader(ZarrReader):
 
     def _whole(self, channel: str, name: str, index: int) -> NDArray[np.uint8]:
         """Read a file that is one chunk: of an object store, by one request."""
-        file = shard_file(self._store / channel / name, index, self.array(channel, name).ndim)
+        file = shard_file(self._group / channel / name, index, self.array(channel, name).ndim)
         try:
             return np.frombuffer(file.read_bytes(), np.uint8)
         except FileNotFoundError:
@@ -217,7 +215,7 @@ class ShardReader(ZarrReader):
 
     def _open_shard(self, channel: str, name: str, index: int) -> Shard:
         array = self.array(channel, name)
-        path = shard_file(self._store / channel / name, index, array.ndim)
+        path = shard_file(self._group / channel / name, index, array.ndim)
         return open_shard(path, _chunks_in_shard(array))
 
 
@@ -253,7 +251,7 @@ def open_channel(store: Path, channel: str) -> zarr.Group:
     """
     try:
         with readable(store):
-            return zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
+            return open_group(store, channel)
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; run tailshard ingest") from None
 

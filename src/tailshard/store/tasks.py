@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import ClusterError, TailshardError
+from ..errors import ClusterError, TailshardError, scheduler_gone
 from ..naming import task_key
 from ..progress import Progress
 from .catalog import Slot
@@ -60,8 +60,7 @@ def each_slot(
                 why = f"{what}: workers died of {where} again and again ({error}); give them more memory"
                 yield slot, ClusterError(why)
             except CancelledError as error:
-                gone = f"{what}: the Dask scheduler is gone or was restarted; run the same again"
-                raise ClusterError(gone) from error
+                raise scheduler_gone(what) from error
             progress(what, done, len(slots))
     finally:
         client.cancel(list(pending))

@@ -16,12 +16,13 @@ from pydantic import ValidationError
 
 from ..config import Features
 from ..errors import TailshardError
-from ..places import files_below, zarr_store
+from ..places import files_below
 from ..progress import Progress, silent
 from .catalog import Catalog, Slot, catalog_path, read_catalog
 from .cells import SLOT_ARRAYS, SlotArray
 from .check_slot import ERROR, ChannelArrays, Fault, check_slot
 from .layout import SCORE_PREFIX, SPLITS, Column, Geometry, columns, events_group
+from .metadata import open_array
 from .tasks import each_slot
 
 if TYPE_CHECKING:
@@ -147,9 +148,7 @@ def check_arrays(store: Path, catalog: Catalog) -> tuple[dict[str, ChannelArrays
             faults.append(Fault(channel.name, None, "", "the channel's zarr.json is absent"))
         for name in (*expected, *SLOT_ARRAYS):
             try:
-                array = zarr.open_array(
-                    zarr_store(group), path=f"{channel.name}/{name}", mode="r", zarr_format=3
-                )
+                array = open_array(store, channel.name, name)
                 wrong = _unlike(array, expected.get(name, SLOT_ARRAYS.get(name)), catalog.geometry, length)
             except FileNotFoundError:
                 wrong = "is absent"

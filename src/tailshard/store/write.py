@@ -23,13 +23,13 @@ from zarr.codecs import ZstdCodec
 
 from ..errors import ProcessingError, StoreError
 from ..features.islands import Islands, pack
-from ..places import is_remote, remove_files, zarr_store
+from ..places import is_remote, remove_files
 from .cells import SLOT_ARRAYS, Statistics
 from .codec import IslandsCodec
 from .encode import ZSTD, write_matrices, write_values
 from .layout import COUNTS, OBJECT_TYPES, SPLITS, Column, Geometry, events_group, shard_file
 from .layout import columns as describe_columns
-from .metadata import readable
+from .metadata import open_array, open_group, readable
 from .shard import write_whole
 from .sums import SlotSummary, summarise
 
@@ -64,7 +64,7 @@ def create_arrays(
         An array is there already with another geometry or type.
     """
     with readable(store):
-        root = zarr.open_group(zarr_store(events_group(store)), mode="a", zarr_format=3)
+        root = open_group(store, mode="a")
         root.attrs.put(dict(attributes or {}))
         for channel, count in slots.items():
             group = root.require_group(channel)
@@ -84,9 +84,8 @@ def create_columns(store: Path, channel: str, geometry: Geometry, described: Map
     if not described:
         return
     with readable(store):
-        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r+", zarr_format=3)
-        count = int(zarr.open_array(group.store, path=f"{channel}/split", mode="r", zarr_format=3).shape[0])
-        count //= geometry.slot
+        group = open_group(store, channel, "r+")
+        count = int(open_array(store, channel, "split").shape[0]) // geometry.slot
         for name, column in described.items():
             _create(group, name, column, count, geometry)
 
@@ -241,7 +240,7 @@ def write_column(
     """
     folder = events_group(store) / channel
     try:
-        array = zarr.open_array(zarr_store(folder / name), mode="r", zarr_format=3)
+        array = open_array(store, channel, name)
     except FileNotFoundError:
         raise StoreError(
             f"channel '{channel}' of {store} has no array '{name}'; run tailshard ingest"
@@ -286,7 +285,7 @@ def _clear(array: Path, index: int) -> None:
 def _arrays_of(store: Path, channel: str) -> "dict[str, zarr.Array[Any]]":
     """Find the arrays that a channel has."""
     try:
-        group = zarr.open_group(zarr_store(events_group(store)), path=channel, mode="r", zarr_format=3)
+        group = open_group(store, channel)
     except FileNotFoundError:
         raise StoreError(f"{store} has no channel '{channel}'; create its arrays first") from None
     return dict(group.arrays())

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from ...errors import ClusterError
 from .pods import Object
@@ -16,9 +16,6 @@ _NEEDED = {
     "DaskCluster": "the Dask operator (https://kubernetes.dask.org)",
     "RayJob": "KubeRay (https://docs.ray.io/en/latest/cluster/kubernetes)",
 }
-
-Parameters = ParamSpec("Parameters")
-Answer = TypeVar("Answer")
 
 
 class Api:
@@ -131,15 +128,9 @@ class Api:
             needed = _NEEDED.get(kind, "a newer version of it")
             raise ClusterError(f"this Kubernetes knows no {kind}; it needs {needed}") from error
 
-    def _call(
-        self,
-        what: str,
-        call: Callable[Parameters, Any],
-        *arguments: Parameters.args,
-        **more: Parameters.kwargs,
-    ) -> Object:
+    def _call(self, what: str, call: Callable[..., Any], **arguments: Any) -> Object:
         with _told(f"{what} in namespace {self.namespace}"):
-            answer = call(*arguments, **more, _request_timeout=_SECONDS)  # type: ignore[arg-type]
+            answer = call(**arguments, _request_timeout=_SECONDS)
         plain: Object = answer.to_dict()
         return plain
 
