@@ -46,4 +46,5 @@ def test_a_scheduler_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     ):
         client.close()
     assert len(told) == 1
+    assert told[0].endswith("the Dask scheduler is gone or was restarted; run the same again")
     assert not (tmp_path / "ingest.html").exists()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import scheduler_gone
 from ..places import written_whole
 from ..progress import Progress, silent
 
@@ -32,6 +33,8 @@ def performance_log(client: "Client", path: Path, progress: Progress = silent) -
     finally:
         if report is not None:
             with _told(progress, path), written_whole(path) as aside, client.as_current():
+                if client.status != "running":  # Dask would wait for it as long as for a new one
+                    raise scheduler_gone("write a report")
                 report.filename = str(aside)
                 report.__exit__(None, None, None)
 
