@@ -122,7 +122,7 @@ class Campaign:
 
     @contextmanager
     def _setting(self) -> Iterator[Setting]:
-        with threads_of_this_process() as client:
+        with threads_of_this_process(1) as client:  # numpy.load of two may fail before Python 3.12
             yield Setting(self.finished, self.reference, self.toys, self.folder, client, self.seed, self.say)
 
     def everything(self, kills: int) -> Record:

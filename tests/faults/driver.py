@@ -16,6 +16,12 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[2]
 PIPELINE = Path(__file__).with_name("search.yaml")
 WORKERS = 2
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in its background ignore it
+from tailshard.cli import main
+main()
+"""
 
 STAGE_OF = {
     "open files": "ingest",
@@ -49,7 +55,7 @@ class Search:
         if self.cluster is not None:
             chosen += ["--cluster", str(self.cluster)]
         return [
-            *(sys.executable, "-c", "from tailshard.cli import main; main()", verb, str(PIPELINE), "--json"),
+            *(sys.executable, "-c", PROGRAM, verb, str(PIPELINE), "--json"),
             *("--workdir", str(self.workdir), "--data-root", str(self.toys), "--workers", str(WORKERS)),
             *chosen,
         ]
