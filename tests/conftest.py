@@ -98,14 +98,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str,
 
 
 @pytest.fixture
-def bucket(
-    s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> str:
+def bucket(s3_server: Mapping[str, str], request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of an empty bucket of that server, which all clients of this process find."""
-    import s3fs
-
-    for name, value in s3_server.items():
-        monkeypatch.setenv(name, value)
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
-    return f"s3://{name}"
+    with servers.new_bucket(s3_server, name) as url:
+        yield url

@@ -125,6 +125,13 @@ def server(
         yield environment
 
 
+@pytest.fixture
+def searches(server: Mapping[str, str]) -> Iterator[str]:
+    """URL of an empty bucket of that server."""
+    with servers.new_bucket(server, "searches") as url:
+        yield url
+
+
 def _command(verb: str, workdir: object, toys: Path) -> list[str]:
     settings = [part for each in DEMO for part in ("--set", each)]
     where = ["--workdir", str(workdir), "--data-root", str(toys), "--workers", "2", "--json"]
@@ -145,16 +152,11 @@ def _compared(workdir: Path) -> dict[str, bytes]:
     return {name: (workdir / name).read_bytes() for name in files_below(workdir) if name.startswith(wanted)}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_in_an_object_store_and_takes_in_files_that_arrive(
-    server: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searches: str, tmp_path: Path
 ) -> None:
-    import s3fs
-
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("searches")
-    there, here = place("s3://searches/demo"), tmp_path / "work"
+    there, here = place(f"{searches}/demo"), tmp_path / "work"
     make_toys(tmp_path / "toys", events=2500, signal_events=300, files=2)
     late = (tmp_path / "toys" / "data_1.root").rename(tmp_path / "late.root")
 

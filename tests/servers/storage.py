@@ -91,6 +91,22 @@ def ceph(tools: Path, folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 @contextmanager
+def new_bucket(server: Mapping[str, str], name: str) -> Iterator[str]:
+    """Make a bucket, which all clients of this process find for a while; gives its URL."""
+    import s3fs
+
+    from tailshard.object_store import ObjectStore
+
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in server.items():
+            environment.setenv(variable, value)
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+        yield f"s3://{name}"
+    # Whatever stays open would talk to this server where another is meant.
+    ObjectStore.clear_instance_cache()
+
+
+@contextmanager
 def nginx(content: Path, folder: Path) -> Iterator[str]:
     """Serve a folder over http with byte ranges; gives the URL of the folder."""
     path, port = program("nginx", "nginx-light"), free_port()
