@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from math import erf
 
 import numpy as np
@@ -32,6 +35,28 @@ def test_auc_counts_ties_half() -> None:
     assert auc(exactly([3]), exactly([5])).value == 0.5
     assert auc(exactly([0, 1]), exactly([1, 0])).value == 1
     assert auc(exactly([0, 1, 1]), exactly([1, 1, 0])).value == pytest.approx(3.5 / 4)
+
+
+def test_the_last_digit_of_an_auc_does_not_follow_the_number_of_threads() -> None:
+    program = """
+import numpy as np
+from tailshard.search.separation import auc
+from tailshard.search.significance import Spectrum
+random = np.random.default_rng(1)
+found = [auc(*(Spectrum(random.random(100_000), random.random(100_000)) for _ in "sb")) for _ in range(8)]
+print([number.hex() for pair in found for number in pair])
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 weights = arrays(np.float64, 6, elements=st.floats(-1, 5).map(lambda x: round(x, 3)))

@@ -4,6 +4,7 @@ Pure functions on binned distributions. Event weights may be negative: sums are 
 and where one has no meaning the result is NaN.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,12 +64,17 @@ def auc(signal: Spectrum, background: Spectrum) -> Measured:
         return Measured(np.nan, np.nan)
     background_below = (np.cumsum(background.values) - background.values / 2) / total_background
     signal_above = 1 - (np.cumsum(signal.values) - signal.values / 2) / total_signal
-    area = float(signal.values @ background_below / total_signal)
+    area = _sum_of_products(signal.values, background_below) / float(total_signal)
     variance = (
-        signal.variances @ (background_below - area) ** 2 / total_signal**2
-        + background.variances @ (signal_above - area) ** 2 / total_background**2
+        _sum_of_products(signal.variances, (background_below - area) ** 2) / total_signal**2
+        + _sum_of_products(background.variances, (signal_above - area) ** 2) / total_background**2
     )
     return Measured(area, float(np.sqrt(variance)))
+
+
+def _sum_of_products(one: Array, other: Array) -> float:
+    """Round once: the last digit of a BLAS product follows the processor and the number of threads."""
+    return math.fsum(one * other)
 
 
 def share(part: Spectrum, rest: Spectrum) -> Spectrum:
