@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tailshard import object_store
-from tailshard.errors import WorkdirError
+from tailshard.errors import StorageError, WorkdirError
 from tailshard.ledger import locked
 from tailshard.places import files_below, place
 
@@ -62,6 +62,38 @@ def test_the_lock_of_a_process_that_died_is_taken_over_when_its_lease_is_over(wo
         assert time.monotonic() - began > 1.5  # times of objects are whole seconds
     # It comes to life again, and finds that the lock is not its own.
     assert not dead._put(dead._tag)
+
+
+def test_a_renewal_whose_answer_is_lost_is_the_holders_own(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = []
+    call = type(workdir.fs).call_s3  # type: ignore[attr-defined]
+
+    def lossy(fs: object, method: str, *arguments: object, **options: object) -> object:
+        answer = call(fs, method, *arguments, **options)
+        if method == "put_object" and len(lost) < 2:
+            lost.append(answer)
+            raise FileExistsError if len(lost) % 2 else StorageError("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(type(workdir.fs), "call_s3", lossy)  # type: ignore[attr-defined]
+    lock = object_store._Lock(workdir)
+    lock.take(0)
+    with pytest.raises(StorageError):
+        lock._put(lock._tag)
+    assert lock._put(lock._tag)
+    assert len(lost) == 2
+    lock.release()
+    assert files_below(workdir) == {}
+
+
+def test_a_lock_that_cannot_be_replaced_is_an_error(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    object_store._Lock(workdir).take(0)
+    monkeypatch.setattr(object_store, "LEASE", 0.5)
+    monkeypatch.setattr(object_store._Lock, "_put", lambda *_: False)  # as by a server without conditions
+    with pytest.raises(WorkdirError, match=r"renewed by nobody, and cannot be replaced"), locked(workdir):
+        pytest.fail("nobody has it")
 
 
 def _work_on(workdir: Path, seconds: float) -> None:

@@ -223,28 +223,30 @@ class _Lock:
         bucket, _, key = (workdir / ".lock").path.partition("/")
         self._place = {"Bucket": bucket, "Key": key}
         self._holder_thread = threading.current_thread()
+        self._token = uuid4().hex
         self._tag = ""
 
     def take(self, wait: float) -> None:
         until, seen = time.monotonic() + wait, ""
-        while True:
-            if self._put():
-                return
+        while not self._put():
             try:
                 found = self._fs.call_s3("head_object", **self._place)
+                tag, age = found["ETag"], _age(found)
             except FileNotFoundError:
-                continue  # its holder has finished just now
-            tag = found["ETag"]
-            if _age(found) > LEASE:
-                if self._put(tag):
-                    return
-                continue
+                tag, age = seen, 0.0  # its holder has finished just now
+            if age > LEASE and self._put(tag):
+                return
             # Somebody who renews it lives. Who does not may be dead: that is known when the lease is over.
             if seen not in ("", tag) and time.monotonic() >= until:
                 still = f" still, after {wait:g} s," if wait else ""
                 raise WorkdirError(
                     f"another tailshard ({self._holder()}) is{still} at work in {self._workdir}; wait for it "
                     "or use another --workdir"
+                )
+            if time.monotonic() > until + 2 * LEASE:
+                raise WorkdirError(
+                    f"{self._workdir / '.lock'} is renewed by nobody, and cannot be replaced; does this "
+                    "server know conditional writes? If no tailshard is at work there, remove it"
                 )
             seen = seen or tag
             time.sleep(min(1.0, RENEWAL / 4))
@@ -267,15 +269,15 @@ class _Lock:
 
     def release(self) -> None:
         try:
-            if not self.lost and self._fs.call_s3("head_object", **self._place)["ETag"] == self._tag:
+            if not self.lost and self._is_mine():
                 self._fs.call_s3("delete_object", **self._place)
         except (FileNotFoundError, StorageError):
             pass  # it ends by itself
 
     def _put(self, expected: str = "") -> bool:
-        """Write the lock if it is still as expected, or if there is none; tell whether it was."""
-        holder = {"host": platform.node(), "process": os.getpid(), "token": uuid4().hex}
-        content = json.dumps(holder).encode()
+        """Write the lock if it is still as expected, or if there is none; tell whether it is this one's."""
+        holder = {"host": platform.node(), "process": os.getpid(), "token": self._token}
+        content = json.dumps({**holder, "renewal": uuid4().hex}).encode()
         # Servers of Ceph compare a tag without its quotation marks.
         tags = (expected, expected.strip('"'))
         for condition in [{"IfMatch": tag} for tag in tags] if expected else [{"IfNoneMatch": "*"}]:
@@ -285,13 +287,32 @@ class _Lock:
                 continue
             self._tag = answer["ETag"]
             return True
-        return False
+        # It is not as expected, too, where it was written and the answer was lost.
+        return self._is_mine()
+
+    def _is_mine(self) -> bool:
+        """Tell whether the lock is this one's, and remember what it is like."""
+        try:
+            tag = self._fs.call_s3("head_object", **self._place)["ETag"]
+            mine = bool(self._content().get("token") == self._token)
+        except FileNotFoundError:
+            return False
+        if mine:
+            self._tag = tag
+        return mine
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._fs.cat_file((self._workdir / ".lock").path))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _holder(self) -> str:
         try:
-            found = json.loads(self._fs.cat_file((self._workdir / ".lock").path))
+            found = self._content()
             return f"process {found['process']} on {found['host']}"
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, KeyError):
             return "unknown"
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 from .errors import ConfigError
 
@@ -79,7 +80,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             remote(path).put_file(str(aside), _key(path))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
     try:
         yield aside
         with aside.open("rb") as file:

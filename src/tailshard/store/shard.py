@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 import google_crc32c
 import numpy as np
@@ -41,7 +42,7 @@ def write_whole(path: Path, content: bytes) -> None:
         put(path, content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f"{path.name}.{uuid4().hex[:12]}.partial")
     try:
         aside.write_bytes(content)
         aside.replace(path)
