@@ -77,7 +77,8 @@ def launch(search: Search, dry_run: bool = False) -> Json:
 
 
 def _launched(search: Search, dry_run: bool) -> Json:
-    local(search.workdir, "a search whose stages are jobs")
+    if search.profile.kind == "slurm":
+        local(search.workdir, "a search whose stages are jobs of SLURM")
     site, order = site_of(search.profile), order_of(search)
     known = with_states(search, read_jobs(search.workdir))
     states = search.states(keep_model=False)
@@ -283,7 +284,6 @@ def order_of(search: Search) -> Order:
 
 def write_order(order: Order) -> None:
     """Write the files that the jobs of an order read."""
-    order.logs.mkdir(parents=True, exist_ok=True)
     write_atomically(order.pipeline_file, order.pipeline)
     write_atomically(order.profile_file, order.profile)
 

@@ -167,17 +167,28 @@ def test_the_network_policy_is_about_all_pods(rendered: dict[str, list[Object]],
     }
 
 
-def test_ntuples_may_lie_in_a_bucket_whose_keys_are_in_a_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize("components", [["s3"], ["s3-work"], ["s3", "s3-work"], ["s3-work", "s3"]])
+def test_ntuples_and_work_directory_may_lie_in_buckets_whose_keys_are_in_a_secret(
+    components: list[str], tmp_path: Path
+) -> None:
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     (tmp_path / "site").mkdir()
-    content = {"resources": ["../kubernetes/base"], "components": ["../kubernetes/components/s3"]}
+    folders = [f"../kubernetes/components/{each}" for each in components]
+    content = {"resources": ["../kubernetes/base"], "components": folders}
     (tmp_path / "site" / "kustomization.yaml").write_text(yaml.safe_dump(content))
     objects = _render(tmp_path / "site")
     for manifest in objects:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
     pod, container = _container(objects)
     assert container["envFrom"] == [{"secretRef": {"name": "tailshard-s3"}}]
-    assert container["args"][container["args"].index("--data-root") + 1].startswith("s3://")
-    assert "data" not in {each["name"] for each in (*pod["volumes"], *container["volumeMounts"])}
-    assert _one(objects, "PersistentVolumeClaim")["metadata"]["name"] == "tailshard-work"
+    seen = {each["name"] for each in (*pod["volumes"], *container["volumeMounts"])}
+    claims = {each["metadata"]["name"] for each in objects if each["kind"] == "PersistentVolumeClaim"}
+    options = dict(zip(container["args"], container["args"][1:], strict=False))
+    for component, option, volume, claim in (
+        ("s3", "--data-root", "data", "ntuples"),
+        ("s3-work", "--workdir", "work", "tailshard-work"),
+    ):
+        in_a_bucket = component in components
+        assert options[option].startswith("s3://") is in_a_bucket
+        assert (volume in seen) is (claim in claims) is not in_a_bucket
     assert not any(each["kind"] == "Secret" for each in objects)

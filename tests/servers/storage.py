@@ -28,14 +28,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, log: Path, seconds: float = 60) -> Iterator[None]:
+def _running(
+    command: Sequence[str], port: int, log: Path, address: str = "127.0.0.1", seconds: float = 60
+) -> Iterator[None]:
     """Run a server until the end, from when something answers at its port."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
         until = time.monotonic() + seconds
         while True:
-            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+            with suppress(OSError), closing(socket.create_connection((address, port), 1)):
                 break
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{command[0]} does not answer at port {port}:\n{log.read_text()[-2000:]}")
@@ -60,13 +62,13 @@ def program(name: str, package: str) -> str:
 
 
 @contextmanager
-def moto(folder: Path) -> Iterator[Mapping[str, str]]:
+def moto(folder: Path, address: str = "127.0.0.1") -> Iterator[Mapping[str, str]]:
     """Run moto's S3 server; gives the environment by which clients find it."""
     pytest.importorskip("moto")
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with _running(command, port, folder / "moto.log"):
-        yield {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **CREDENTIALS}
+    command = [sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+    with _running(command, port, folder / "moto.log", address):
+        yield {"AWS_ENDPOINT_URL": f"http://{address}:{port}", **CREDENTIALS}
 
 
 @contextmanager
@@ -94,6 +96,8 @@ def ceph(tools: Path, folder: Path) -> Iterator[Mapping[str, str]]:
 def new_bucket(server: Mapping[str, str], name: str) -> Iterator[str]:
     """Make a bucket, which all clients of this process find for a while; gives its URL."""
     import s3fs
+    from fsspec.asyn import sync as in_loop_of_fsspec
+    from zarr.core.sync import sync as in_loop_of_zarr
 
     from tailshard.object_store import ObjectStore
 
@@ -103,6 +107,12 @@ def new_bucket(server: Mapping[str, str], name: str) -> Iterator[str]:
         s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
         yield f"s3://{name}"
     # Whatever stays open would talk to this server where another is meant.
+    for each in ObjectStore._cache.values():
+        if each._s3 is not None:
+            if each.asynchronous:
+                in_loop_of_zarr(each._s3.close())
+            else:
+                in_loop_of_fsspec(each.loop, each._s3.close)
     ObjectStore.clear_instance_cache()
 
 

@@ -180,7 +180,7 @@ class KubernetesProfile(Part):
     gpu_image: str | None = None
     """Of training; `image` where left out."""
     work_claim: str | None = None
-    """Persistent volume claim that holds the work directory (mounted at /work); none with a store on S3."""
+    """Persistent volume claim that holds the work directory (mounted at /work). Not needed on S3."""
     data_claim: str | None = None
     """Persistent volume claim with the ntuples (mounted at /data, read-only)."""
     secret: str | None = None

@@ -115,6 +115,7 @@ class SlurmSite:
     def submit(self, job: Job, order: Order, after: Sequence[str]) -> str:
         """Hand in a job with sbatch; its script is kept in the order's folder."""
         script = order.folder / f"{'-'.join(job.stages)}.sbatch"
+        order.logs.mkdir(parents=True, exist_ok=True)
         script.write_text(self.text(job, order, after), encoding="utf-8")
         # With federations the cluster's name follows.
         return call("sbatch", "--parsable", str(script)).strip().partition(";")[0]

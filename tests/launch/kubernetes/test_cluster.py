@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.servers import storage as servers
 
 from tailshard import verbs
 from tailshard.errors import ClusterError
@@ -20,10 +21,12 @@ from tailshard.launch.kubernetes.manifests import certificate, conductor, parcel
 from tailshard.launch.kubernetes.run import Run
 from tailshard.launch.kubernetes.states import component_of
 from tailshard.pipeline_files import shipped
+from tailshard.places import place
 from tailshard.stages import STAGES
 from tailshard.toys import make_toys
 
 from .cluster import TOOLS, control_plane, crds, dask_operator, for_old_servers, node, site
+from .kubelet import GATEWAY
 
 pytestmark = pytest.mark.slow
 
@@ -161,18 +164,24 @@ def test_what_is_not_there_is_said_before_anything_starts(kubernetes: Kubernetes
     assert kubernetes.admin.labelled("batch/v1", "Job", {"app.kubernetes.io/name": "tailshard"}) == []
 
 
-def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
-    kubernetes: Kubernetes, tmp_path: Path
-) -> None:
-    make_toys(kubernetes.claims["ntuples"], events=2000, signal_events=400, files=1)
+@pytest.fixture(scope="module")
+def searched(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the same search finds on one machine: texts of its results, with paths as pods see them."""
+    ntuples, here = kubernetes.claims["ntuples"], tmp_path_factory.mktemp("here")
+    make_toys(ntuples, events=2000, signal_events=400, files=1)
     # The machine code that is compiled here is that of the pods, too.
     tailshard = Path(sysconfig.get_path("scripts")) / "tailshard"
-    command = [tailshard, "run", shipped("demo"), "--workers", "2", "--workdir", tmp_path / "here"]
-    command += ["--data-root", kubernetes.claims["ntuples"]]
+    command = [tailshard, "run", shipped("demo"), "--workers", "2", "--workdir", here, "--data-root", ntuples]
     command += [word for override in OVERRIDES for word in ("--set", override)]
     numba = {"NUMBA_CACHE_DIR": str(kubernetes.folder / "numba")}
     subprocess.run(command, env={**os.environ, **numba}, check=True)
+    files = ("histograms.json", "regions.json", "candidates.csv")
+    return {name: (here / "results" / name).read_text().replace(str(ntuples), "/data") for name in files}
 
+
+def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
+    kubernetes: Kubernetes, searched: dict[str, str], tmp_path: Path
+) -> None:
     options = {"cluster": kubernetes.profile, "data_root": "/data", "overrides": OVERRIDES}
     options["workdir"] = tmp_path / "there"
     (launched,) = verbs.launch(shipped("demo"), **options)["submitted"]
@@ -190,11 +199,8 @@ def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
     assert [job["id"] for job in result["live"]] == [run]
     assert any(line.startswith("train: ") for line in said)
     assert f"kubectl --namespace tailshard port-forward service/{run}-" in _log(kubernetes, run)
-    here, there = tmp_path / "here", kubernetes.claims["tailshard-work"] / "demo"
-    ntuples = str(kubernetes.claims["ntuples"])  # /data for the pods
-    for name in ("histograms.json", "regions.json", "candidates.csv"):
-        expected = (here / "results" / name).read_text().replace(ntuples, "/data")
-        assert (there / "results" / name).read_text() == expected
+    there = kubernetes.claims["tailshard-work"] / "demo"
+    assert {name: (there / "results" / name).read_text() for name in searched} == searched
     assert (there / "model" / "model.pt").stat().st_uid == 1000
 
     # What a person reads came to this machine, which does not see the pods' disk.
@@ -213,6 +219,38 @@ def test_a_search_is_that_of_one_machine_though_a_worker_is_lost(
     assert f"Job {run}-train" in left
     kubernetes.admin.delete("batch/v1", "Job", run)
     _until(lambda: _of(kubernetes.admin, run) == [], 60)
+
+
+def test_a_search_is_that_of_one_machine_in_a_bucket(
+    kubernetes: Kubernetes, searched: dict[str, str], tmp_path: Path
+) -> None:
+    content = {**yaml.safe_load(PROFILE), "secret": "keys"}
+    del content["work_claim"], content["data_claim"]
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(yaml.safe_dump(content))
+    with (
+        servers.moto(tmp_path, GATEWAY) as environment,
+        servers.new_bucket(environment, "searches") as bucket,
+    ):
+        secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "stringData": dict(environment)}
+        kubernetes.admin.apply({**secret, "metadata": {"name": "keys", "namespace": "tailshard"}})
+        for ntuple in kubernetes.claims["ntuples"].glob("*.root"):
+            place(f"{bucket}/ntuples/{ntuple.name}").write_bytes(ntuple.read_bytes())
+        options = {"cluster": profile, "data_root": f"{bucket}/ntuples", "overrides": OVERRIDES}
+        options["workdir"] = f"{bucket}/deep/demo"
+        result = verbs.launch(shipped("demo"), follow=True, **options)
+        assert result["collected"] == []  # this machine sees what the pods see
+        there = place(options["workdir"])
+        for name, expected in searched.items():
+            found = (there / "results" / name).read_text()
+            assert found.replace(options["data_root"], "/data") == expected
+        status = verbs.status(shipped("demo"), **options)
+        assert [stage["state"] for stage in status["stages"]] == ["current"] * len(STAGES)
+        (row,) = status["jobs"]
+        assert (row["state"], row["live"]) == ("Succeeded", False)
+        assert verbs.launch(shipped("demo"), **options)["submitted"] == []
+    kubernetes.admin.delete("batch/v1", "Job", row["id"])
+    _until(lambda: _of(kubernetes.admin, row["id"]) == [], 60)
 
 
 def _pods(kubernetes: Kubernetes, run: str) -> list[dict[str, Any]]:

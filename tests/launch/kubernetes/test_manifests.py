@@ -1,5 +1,6 @@
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tailshard.launch.kubernetes.pods import quantity
 from tailshard.launch.kubernetes.run import Run, run_name, run_of
 from tailshard.launch.site import Job, Order
 from tailshard.pipeline_files import shipped
+from tailshard.places import place
 from tailshard.stages import STAGES
 
 from .crds import check
@@ -269,6 +271,17 @@ def _order(workdir: str, data_root: str = "/data") -> Order:
 def test_pods_have_their_own_view_of_the_work_directory() -> None:
     assert run_of(_profile(), _order("/work/deep/a")).workdir == "/work/deep/a"
     assert run_of(_profile(), _order("/home/me/tailshard-work/a")).workdir == "/work/a"
+
+
+def test_a_work_directory_in_a_bucket_is_everywhere_the_same_and_needs_no_claim() -> None:
+    profile = _profile().model_copy(update={"work_claim": None, "secret": "keys"})
+    workdir = place("s3://searches/deep/a")
+    run = run_of(profile, replace(_order("/work/a"), workdir=workdir, folder=workdir / "jobs" / "1"))
+    assert run.workdir == "s3://searches/deep/a"
+    for manifest in _everything(profile):
+        for pod in _pods(manifest):
+            (container,) = pod["containers"]
+            assert "/work" not in {its["mountPath"] for its in container["volumeMounts"]}
 
 
 def test_what_no_pod_can_see_is_refused() -> None:

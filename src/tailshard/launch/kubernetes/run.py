@@ -8,6 +8,7 @@ from itertools import groupby
 import yaml
 
 from ...errors import ConfigError
+from ...places import is_remote
 from ...stages import STAGES
 from ..profile import KubernetesProfile, Resources
 from ..site import Order
@@ -63,21 +64,24 @@ class Run:
 def run_of(profile: KubernetesProfile, order: Order) -> Run:
     """Say how pods see a search that is handed in.
 
-    A work directory below /work is the same for the pods, which have a claim there; for another one of this
-    machine, theirs is below /work by the name of the search.
+    A prefix of an object store is the same everywhere. So is a work directory below /work, where the pods
+    have a claim; for another one of this machine, theirs is below /work by the name of the search.
 
     Raises
     ------
     ConfigError
         The stages have no place in common, or inputs are where no pod can read them.
     """
-    if profile.work_claim is None:
+    if is_remote(order.workdir):
+        workdir = str(order.workdir)
+    elif profile.work_claim is None:
         raise ConfigError(
             "every stage is a pod of its own, and these need a work directory in common; name a persistent "
-            "volume claim in the profile: 'work_claim: tailshard-work'"
+            "volume claim in the profile: 'work_claim: tailshard-work', or a prefix: --workdir s3://..."
         )
-    inside = order.workdir.is_relative_to(WORK_FOLDER)
-    workdir = str(order.workdir) if inside else f"{WORK_FOLDER}/{order.search}"
+    else:
+        inside = order.workdir.is_relative_to(WORK_FOLDER)
+        workdir = str(order.workdir) if inside else f"{WORK_FOLDER}/{order.search}"
     _check_inputs(profile, order)
     name = run_name(order.search, f"{order.workdir}\n{order.folder}")
     return Run(order.search, order.pipeline, workdir, name, order.strict)
