@@ -16,7 +16,7 @@ from tests.ports import free_port
 from tailshard.errors import ClusterError
 from tailshard.launch.kubernetes import __main__ as pods
 from tailshard.launch.kubernetes import api as its
-from tailshard.launch.kubernetes.api import Api, Unreachable, connect
+from tailshard.launch.kubernetes.api import Api, UnreachableError, connect
 from tailshard.launch.kubernetes.run import STEPS_FILE
 from tailshard.launch.kubernetes.states import REFUSALS
 
@@ -77,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - the name that the library looks for
 
     def log_message(self, *_: object) -> None:
         pass
@@ -121,11 +121,11 @@ def test_what_a_server_does_not_answer_is_asked_again(server: Server, api: Api, 
 
 def test_a_server_that_is_busy_for_long_is_told_from_one_that_refuses(server: Server, api: Api) -> None:
     server.troubles = {f"{JOBS}/demo": [503, 503, 403]}
-    with pytest.raises(Unreachable, match=r"cannot read Job demo .*: leader changed \(503\)"):
+    with pytest.raises(UnreachableError, match=r"cannot read Job demo .*: leader changed \(503\)"):
         api.find("batch/v1", "Job", "demo")
     with pytest.raises(ClusterError, match=r"\(403\); .*account\.yaml") as refused:
         api.find("batch/v1", "Job", "demo")
-    assert not isinstance(refused.value, Unreachable)
+    assert not isinstance(refused.value, UnreachableError)
 
 
 def test_a_log_is_read_once_and_empty_where_its_node_is_lost(server: Server, api: Api) -> None:
@@ -136,7 +136,7 @@ def test_a_log_is_read_once_and_empty_where_its_node_is_lost(server: Server, api
     server.troubles = {POD: ["hangs up"]}
     assert api.log("demo") == "first\nsecond\n"
     server.troubles = {POD: ["breaks off"]}
-    with pytest.raises(Unreachable, match="cannot read the log of pod demo"):
+    with pytest.raises(UnreachableError, match="cannot read the log of pod demo"):
         api.log("demo")
 
 

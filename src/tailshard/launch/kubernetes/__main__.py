@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from ...errors import TailshardError
-from .api import Unreachable, connect
+from .api import UnreachableError, connect
 from .conduct import conduct
 from .parcel import pack
 from .pods import PIPELINE_FOLDER
@@ -33,7 +33,7 @@ def _conduct(namespace: str, run: str) -> int:
         conduct(connect(namespace, patient=True), run, content["after"], content["steps"], _say)
     except TailshardError as error:
         _say(f"error: {error}")
-        return os.EX_TEMPFAIL if isinstance(error, Unreachable) else 1
+        return os.EX_TEMPFAIL if isinstance(error, UnreachableError) else 1
     return 0
 
 

@@ -24,14 +24,14 @@ _NEEDED = {
 }
 
 
-class Unreachable(ClusterError):
+class UnreachableError(ClusterError):
     """Kubernetes did not answer, however often it was asked: nothing is wrong with what it was asked for."""
 
 
 class Api:
     """One namespace of a cluster.
 
-    All methods raise ClusterError where the cluster refuses, and Unreachable where it does not answer.
+    All methods raise ClusterError where the cluster refuses, and UnreachableError where it does not answer.
     """
 
     def __init__(self, client: Any, namespace: str) -> None:
@@ -161,7 +161,7 @@ def connect(namespace: str, context: str | None = None, *, patient: bool = False
     ------
     ClusterError
         The client is not installed, or there is no such context.
-    Unreachable
+    UnreachableError
         The cluster cannot be reached.
     """
     with _told("find a Kubernetes cluster"):
@@ -212,10 +212,10 @@ def _told(what: str) -> Iterator[None]:
             401: "; log in again",
             403: "; deploy/kubernetes/base/account.yaml lists the rights that are needed",
         }.get(error.status, "")
-        kind = Unreachable if error.status in _BUSY else ClusterError
+        kind = UnreachableError if error.status in _BUSY else ClusterError
         raise kind(f"cannot {what}: {said} ({error.status}){advice}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unreachable(f"cannot {what}: {error}") from error
+        raise UnreachableError(f"cannot {what}: {error}") from error
 
 
 def _message(body: Any) -> str:

@@ -38,7 +38,8 @@ def ray_job(profile: KubernetesProfile, run: Run, command: Sequence[str]) -> Obj
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": _KEPT_SECONDS,
         "activeDeadlineSeconds": int(resources.walltime.total_seconds() + profile.start_timeout),
-        # Training goes on after the last epoch that was finished.
+        # A lost head or node: training goes on after the last epoch that was finished. KubeRay does not tell
+        # it from an error of the verb, which is made twice, too.
         "backoffLimit": 1,
         "rayClusterSpec": {
             "rayVersion": version("ray"),
