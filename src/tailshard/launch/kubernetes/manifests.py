@@ -133,14 +133,14 @@ def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
     resources, command = profile.stages.of(stage), run.command(stage)
     if stage == "train" and on_several_nodes(profile):
         return ray_job(profile, run, command)
-    plan = PodPlan(stage, command, profile.image, resources)
+    plan = PodPlan(stage, command, profile.image, resources, {NAMESPACE: profile.namespace})
     if stage == "train":
         plan = replace(plan, image=profile.gpu_image or profile.image)
     if stage in WITH_DASK:
         plan = replace(
             plan,
             resources=of_one_process(resources),
-            environment={**dask_environment(), NAMESPACE: profile.namespace},
+            environment={**dask_environment(), **plan.environment},
             certificate=run.certificate,
         )
     return _job(profile, run, plan, int(resources.walltime.total_seconds() + profile.start_timeout))

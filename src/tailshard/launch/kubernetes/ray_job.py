@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from ..profile import KubernetesProfile, Resources
+from ..reach import NAMESPACE
 from .pods import Object, PodPlan, pod_spec
 from .run import Run, metadata_of_pods, metadata_of_work
 
@@ -21,7 +22,10 @@ def ray_job(profile: KubernetesProfile, run: Run, command: Sequence[str]) -> Obj
     resources = profile.stages.train
     node = PodPlan("node", (), profile.gpu_image or profile.image, resources, pipeline=run.name)
     head = replace(
-        node, component="head", resources=resources.model_copy(update={"cpus": 2, "gpus": 0, "workers": 1})
+        node,
+        component="head",
+        resources=resources.model_copy(update={"cpus": 2, "gpus": 0, "workers": 1}),
+        environment={NAMESPACE: profile.namespace},  # the verb runs here
     )
     submitter = replace(
         node, component="submitter", resources=Resources(memory="1GB"), store=False, restart="Never"
