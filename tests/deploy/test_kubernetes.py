@@ -164,6 +164,7 @@ def test_the_network_policy_is_about_all_pods(rendered: dict[str, list[Object]],
         8786,
         8787,
         8265,
+        9464,
     }
 
 
