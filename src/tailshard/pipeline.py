@@ -26,9 +26,8 @@ from .launch import (
     ClusterProfile,
     LocalProfile,
     RayProfile,
-    SlurmProfile,
     dask_client,
-    in_job,
+    patience,
     performance_log,
     ray_profile,
 )
@@ -70,11 +69,6 @@ class Search(Folders):
             Not here: this is a login node. Whatever trains asks before it reads anything.
         """
         return ray_profile(self.profile)
-
-    @property
-    def _patience(self) -> float:
-        """Seconds to wait for the work directory: a file server forgets the lock of a lost node late."""
-        return 180 if isinstance(self.profile, SlurmProfile) and in_job() else 0
 
     # -- what is stale ---------------------------------------------------------------------------
 
@@ -185,13 +179,13 @@ class Search(Folders):
         """
         if stage == "train":
             self.ray()
-        with self.working(self._patience):
+        with self.working(patience(self.profile)):
             return self.perform_locked(stage, self.listing(), force, retry, keep_model=stage != "train")
 
     def perform_all(self) -> list[StageOutcome]:
         """Make whatever is stale, in order. A file that arrives meanwhile is new to the next run."""
         self.ray()
-        with self.working(self._patience):
+        with self.working(patience(self.profile)):
             files = self.listing()
             if not next(state.current for state in self.states(files, False) if state.stage == "train"):
                 self.check_model()  # now, not after everything is read

@@ -225,25 +225,26 @@ def jobs_of(search: Search) -> list[Json]:
 
 
 def worth_knowing(jobs: Sequence[tuple[Submitted, JobState]]) -> list[tuple[Submitted, JobState]]:
-    """Keep jobs that live, and the last one of each stage."""
+    """Keep jobs that live or have left something behind, and the last one of each stage."""
     latest = {stage: job.id for job, _ in jobs for stage in job.stages}
-    return [(job, state) for job, state in jobs if state.live or job.id in latest.values()]
+    return [(job, state) for job, state in jobs if state.live or state.remains or job.id in latest.values()]
 
 
 def cancel(search: Search) -> Json:
-    """End all live jobs of a search.
+    """End all live jobs of a search, and remove what others have left at a cluster.
 
     Returns
     -------
     dict
-        JSON: ``workdir`` and ``cancelled``, the jobs that were ended.
+        JSON: ``workdir`` and ``cancelled``, the jobs that were ended or removed.
     """
     with locked(search.workdir / "jobs"):
-        live = [job for job, state in with_states(search, read_jobs(search.workdir)) if state.live]
-        for folder, its in _by_folder(live).items():
+        known = with_states(search, read_jobs(search.workdir))
+        there = [job for job, state in known if state.live or state.remains]
+        for folder, its in _by_folder(there).items():
             # From the last: what waits for another is not to start when that one ends.
             site_of(_profile_of(search, folder)).cancel([job.id for job in reversed(its)])
-    return {"workdir": str(search.workdir), "cancelled": [asdict(job) for job in live]}
+    return {"workdir": str(search.workdir), "cancelled": [asdict(job) for job in there]}
 
 
 def planned(search: Search) -> list[Json]:

@@ -146,7 +146,7 @@ def test_the_conductor_may_do_what_it_does_and_no_more(rendered: dict[str, list[
     }
     assert drivers == {("batch", "jobs"), ("ray.io", "rayjobs")}
     assert rights == {
-        **{driver: {"get", "list", "create"} for driver in drivers},
+        **{driver: {"get", "list", "create", "delete"} for driver in drivers},
         ("kubernetes.dask.org", "daskclusters"): {"get", "list", "create", "patch", "delete"},
         **{("", resource): {"get", "list"} for resource in ("pods", "pods/log")},
     }
@@ -164,6 +164,7 @@ def test_the_network_policy_is_about_all_pods(rendered: dict[str, list[Object]],
         8786,
         8787,
         8265,
+        9464,
     }
 
 

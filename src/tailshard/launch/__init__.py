@@ -17,7 +17,7 @@ from .profile import (
     load_profile,
 )
 from .ray import ray_profile
-from .slurm import in_job
+from .takeover import patience
 
 __all__ = [
     "SCHEDULER_SETTINGS",
@@ -31,8 +31,8 @@ __all__ = [
     "Resources",
     "SlurmProfile",
     "dask_client",
-    "in_job",
     "load_profile",
+    "patience",
     "performance_log",
     "ray_profile",
 ]

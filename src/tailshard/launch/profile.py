@@ -192,10 +192,18 @@ class KubernetesProfile(Part):
     queue: str | None = None
     """Local queue of Kueue that admits the pods together."""
     metrics: Metrics = None
+    """Where the pod that drives a stage serves Prometheus metrics, such as 0.0.0.0:9464."""
     start_timeout: float = Field(default=600, gt=0)
-    """Seconds to wait for the pods of a stage."""
+    """Seconds that the pods of a stage may wait for nodes, added to its walltime."""
     stages: Stages = Stages()
     ray: RayProfile = RayProfile()
+
+    @field_validator("metrics")
+    @classmethod
+    def _is_seen(cls, address: str | None) -> str | None:
+        if address is not None and address.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]", "::1"):
+            raise ValueError(f"Prometheus does not reach '{address}' of a pod; write '0.0.0.0:9464'")
+        return address
 
 
 ClusterProfile = LocalProfile | SlurmProfile | KubernetesProfile

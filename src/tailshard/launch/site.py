@@ -65,6 +65,8 @@ class JobState:
     """It runs, or will run without anybody's doing."""
     detail: str = ""
     """Where it runs, or why it does not."""
+    remains: bool = False
+    """It has ended, and what it had started is still there, until it is cancelled."""
 
 
 class Site(Protocol):

@@ -72,6 +72,16 @@ def _pods(manifest: Object) -> list[Object]:
     return [*found, *(pod for each in manifest.values() for pod in _pods(each))]
 
 
+def _templates(manifest: Object) -> list[Object]:
+    """Find the templates of pods, wherever in an object."""
+    if isinstance(manifest, list):
+        return [its for each in manifest for its in _templates(each)]
+    if not isinstance(manifest, dict):
+        return []
+    found = [manifest] if {"metadata", "spec"} == manifest.keys() else []
+    return [*found, *(its for each in manifest.values() for its in _templates(each))]
+
+
 @pytest.fixture
 def kuberay(shared: Path) -> Path:
     return shared / KUBERAY
@@ -79,6 +89,59 @@ def kuberay(shared: Path) -> Path:
 
 def _named(objects: list[Object]) -> list[str]:
     return [f"{each['kind']} {each['metadata']['name'].removeprefix(RUN.name)}" for each in objects]
+
+
+def _local_profiles(profile: KubernetesProfile) -> dict[str, LocalProfile]:
+    data = shared(profile, RUN, steps(profile, RUN, STAGES), [])["data"]
+    return {stage: LocalProfile.model_validate(yaml.safe_load(data[f"{stage}.yaml"])) for stage in STAGES}
+
+
+def _deadline(manifest: Object) -> int:
+    return int(manifest["spec"]["activeDeadlineSeconds"])
+
+
+@pytest.mark.parametrize("train", [{}, SEVERAL_NODES], ids=["one pod", "several nodes"])
+def test_a_run_waits_for_a_full_cluster_as_long_as_its_deadlines_allow(train: Object) -> None:
+    profile = _profile(train=train).model_copy(update={"start_timeout": 7200.0})
+    its = {step.stage: step.driver for step in steps(profile, RUN, STAGES)}
+    where = _local_profiles(profile)
+    for stage, driver in its.items():
+        walltime = profile.stages.of(stage).walltime.total_seconds()
+        assert _deadline(driver) == walltime + 7200
+        if stage in ("ingest", "score", "histogram"):
+            assert where[stage].dask.start_timeout == _deadline(driver)
+    tries = its["train"]["spec"]["backoffLimit"] + 1 if train else 1
+    assert tries == (2 if train else 1)
+    longest = sum(map(_deadline, its.values())) + (tries - 1) * _deadline(its["train"])
+    # A queue stops the clocks of all but the conductor.
+    assert _deadline(conductor(profile, RUN, STAGES)) > 2 * longest
+    free = profile.model_copy(update={"queue": None})
+    assert 2 * longest > _deadline(conductor(free, RUN, STAGES)) > longest
+
+
+@pytest.mark.parametrize("train", [{}, SEVERAL_NODES], ids=["one pod", "several nodes"])
+def test_prometheus_finds_the_pods_that_drive(train: Object, kuberay: Path) -> None:
+    profile = KubernetesProfile.model_validate(
+        {**_profile(train=train).model_dump(), "metrics": "0.0.0.0:9999"}
+    )
+    assert {its.metrics for its in _local_profiles(profile).values()} == {"0.0.0.0:9999"}
+    found = []
+    for manifest in _everything(profile):
+        check(manifest, kuberay)
+        for template in _templates(manifest):
+            if "annotations" in template["metadata"]:
+                expected = {"prometheus.io/scrape": "true", "prometheus.io/port": "9999"}
+                assert template["metadata"]["annotations"] == expected
+                found.append(template["spec"]["containers"][0]["name"])
+    assert found == ["ingest", "head" if train else "train", "score", "histogram", "report"]
+    assert all(its.metrics is None for its in _local_profiles(_profile(train=train)).values())
+
+
+def test_metrics_that_prometheus_could_not_reach_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("kind: kubernetes\nimage: i:1\nmetrics: 127.0.0.1:9464\n")
+    with pytest.raises(ConfigError, match=r"metrics: .*does not reach '127\.0\.0\.1:9464'.*0\.0\.0\.0:9464"):
+        load_profile(path)
 
 
 def test_neighbours_of_equal_resources_share_workers() -> None:

@@ -7,9 +7,11 @@ from tailshard.launch.kubernetes.states import (
     component_of,
     ending_of,
     has_refused,
+    has_succeeded,
     in_words,
     is_queued,
     is_running,
+    stays,
     trouble_of,
 )
 
@@ -99,6 +101,15 @@ def test_pods_are_counted_in_words() -> None:
     assert component_of(pods[0]) == "worker"
 
 
+def test_a_pod_stays_until_it_has_ended_or_is_removed() -> None:
+    done = _pod({"state": {"terminated": {"exitCode": 0}}}, phase="Succeeded")
+    removed = _pod(RUNNING, phase="Running")
+    removed["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    pods = [_pod(), _pod(RUNNING, phase="Running"), removed, done, _pod(phase="Failed")]
+    assert [stays(pod) for pod in pods] == [True, True, False, False, False]
+    assert [has_succeeded(pod) for pod in pods] == [False, False, False, True, False]
+
+
 def _job(kind: str, spec: Object | None = None, **status: Any) -> Object:
     return {"kind": kind, "spec": spec or {}, "status": status}
 
@@ -123,6 +134,18 @@ def _job(kind: str, spec: Object | None = None, **status: Any) -> Object:
         (
             _job("RayJob", jobDeploymentStatus="Failed", reason="AppFailed", message="exit code 1"),
             Ending(False, "AppFailed: exit code 1"),
+        ),
+        (_job("RayJob", jobDeploymentStatus="Retrying", jobStatus="FAILED"), None),
+        (_job("RayJob", jobDeploymentStatus="Suspended", jobStatus=""), None),
+        (_job("RayJob", jobDeploymentStatus="Complete", jobStatus="STOPPED"), Ending(False, "STOPPED")),
+        (
+            _job(
+                "RayJob",
+                jobDeploymentStatus="ValidationFailed",
+                reason="ValidationFailed",
+                message="too long",
+            ),
+            Ending(False, "ValidationFailed: too long"),
         ),
     ],
 )

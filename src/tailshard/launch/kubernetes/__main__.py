@@ -4,13 +4,14 @@
 what a person reads of a search.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import yaml
 
 from ...errors import TailshardError
-from .api import connect
+from .api import UnreachableError, connect
 from .conduct import conduct
 from .parcel import pack
 from .pods import PIPELINE_FOLDER
@@ -23,13 +24,16 @@ def _say(line: str) -> None:
 
 
 def _conduct(namespace: str, run: str) -> int:
-    """Give the exit code: 1 where a step failed, after a last line that says why."""
+    """Give the exit code, after a last line that says why where a step failed.
+
+    It is that of a refusal only where there was one: where Kubernetes cannot be reached the next pod goes on.
+    """
     content = yaml.safe_load((Path(PIPELINE_FOLDER) / STEPS_FILE).read_text(encoding="utf-8"))
     try:
-        conduct(connect(namespace), run, content["after"], content["steps"], _say)
+        conduct(connect(namespace, patient=True), run, content["after"], content["steps"], _say)
     except TailshardError as error:
         _say(f"error: {error}")
-        return 1
+        return os.EX_TEMPFAIL if isinstance(error, UnreachableError) else 1
     return 0
 
 

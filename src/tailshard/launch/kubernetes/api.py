@@ -1,9 +1,11 @@
 """The Kubernetes API, in the few calls that a run needs. Every call is bounded in time."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,40 @@ from .pods import Object
 
 _MANAGER = "tailshard"
 _SECONDS = (10, 60)  # to connect, to answer
+_BUSY = (429, 500, 502, 503, 504)
+_LONGEST_PAUSE = 30.0
+_RETRIES = 3  # six seconds of pauses: somebody waits
+_PATIENT_RETRIES = 24  # ten minutes of pauses: a control plane may be upgraded
 _NEEDED = {
     "DaskCluster": "the Dask operator (https://kubernetes.dask.org)",
     "RayJob": "KubeRay (https://docs.ray.io/en/latest/cluster/kubernetes)",
 }
 
 
+class UnreachableError(ClusterError):
+    """Kubernetes did not answer, however often it was asked: nothing is wrong with what it was asked for."""
+
+
 class Api:
     """One namespace of a cluster.
 
-    All methods raise ClusterError where the cluster cannot be reached or refuses.
+    All methods raise ClusterError where the cluster refuses, and UnreachableError where it does not answer.
     """
 
     def __init__(self, client: Any, namespace: str) -> None:
         """Take a connected ``kubernetes.client.ApiClient``."""
+        from kubernetes.client import ApiClient
         from kubernetes.dynamic import DynamicClient
 
         self.namespace = namespace
         with _told(f"reach Kubernetes at {client.configuration.host}"):
             # It would keep what a cluster knows in a file of /tmp that everybody can guess, and write.
             self._dynamic = DynamicClient(client, cache_file=f"{os.devnull}/none")
-        self._client = client
+        # A log may be on a node that is lost, which is an error of the server, too, and no reason to wait.
+        settings = deepcopy(client.configuration)
+        if settings.retries is not None:
+            settings.retries = settings.retries.new(status_forcelist=())
+        self._logs = ApiClient(settings)
 
     def apply(self, wanted: Object, dry_run: bool = False) -> Object:
         """Make an object, or change it to what is wanted (server-side apply)."""
@@ -98,19 +113,21 @@ class Api:
                 raise
 
     def log(self, pod: str) -> str:
-        """Give what a pod has printed; empty where it has not begun, or is gone."""
+        """Give what a pod has printed; empty where it has not begun, is gone, or cannot be asked."""
         from kubernetes.client import CoreV1Api
         from kubernetes.client.exceptions import ApiException
 
         try:
-            response: Any = CoreV1Api(self._client).read_namespaced_pod_log(
-                pod, self.namespace, _preload_content=False, _request_timeout=_SECONDS
-            )
-        except ApiException as error:
-            if error.status in (400, 404, 500):
+            with _told(f"read the log of pod {pod}"):
+                response: Any = CoreV1Api(self._logs).read_namespaced_pod_log(
+                    pod, self.namespace, _preload_content=False, _request_timeout=_SECONDS
+                )
+                return str(response.data.decode(errors="replace"))
+        except ClusterError as error:
+            cause = error.__cause__
+            if isinstance(cause, ApiException) and cause.status in (400, 404, *_BUSY):
                 return ""
-            raise ClusterError(f"cannot read the log of pod {pod}: {error.reason}") from error
-        return str(response.data.decode(errors="replace"))
+            raise
 
     def require(self, version: str, kind: str) -> None:
         """Refuse a cluster that does not know a kind of object."""
@@ -135,18 +152,35 @@ class Api:
         return plain
 
 
-def connect(namespace: str, context: str | None = None) -> Api:
+def connect(namespace: str, context: str | None = None, *, patient: bool = False) -> Api:
     """Connect as the user of the kubeconfig, or as the service account of the pod that this is.
+
+    What is not answered is asked again, for some seconds; for ten minutes and more with `patient`.
 
     Raises
     ------
     ClusterError
-        The client is not installed, there is no such context, or the cluster cannot be reached.
+        The client is not installed, or there is no such context.
+    UnreachableError
+        The cluster cannot be reached.
     """
     with _told("find a Kubernetes cluster"):
         from kubernetes import client, config
+        from urllib3 import Retry
 
         settings = client.Configuration()
+        # All that is asked for may be asked for twice: objects have names, and `create` takes what is there.
+        settings.retries = Retry(
+            total=_PATIENT_RETRIES if patient else _RETRIES,
+            other=0,  # a certificate that is wrong stays wrong
+            allowed_methods=None,
+            status_forcelist=_BUSY,
+            raise_on_status=False,
+            backoff_factor=1,
+            backoff_max=_LONGEST_PAUSE,
+        )
+        if not patient:  # each try is a line of the log, which nobody has asked for
+            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
         here = any(Path(file).is_file() for file in files.split(os.pathsep))
         if context is None and not here and "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -178,9 +212,10 @@ def _told(what: str) -> Iterator[None]:
             401: "; log in again",
             403: "; deploy/kubernetes/base/account.yaml lists the rights that are needed",
         }.get(error.status, "")
-        raise ClusterError(f"cannot {what}: {said} ({error.status}){advice}") from error
+        kind = UnreachableError if error.status in _BUSY else ClusterError
+        raise kind(f"cannot {what}: {said} ({error.status}){advice}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ClusterError(f"cannot {what}: {error}") from error
+        raise UnreachableError(f"cannot {what}: {error}") from error
 
 
 def _message(body: Any) -> str:

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import ClusterError
-from .api import Api
+from .api import Api, UnreachableError
 from .pods import Object
 from .states import ending_of
 from .watch import LOOK_SECONDS, Say, follow
 
-_DASK_CLUSTER = ("kubernetes.dask.org/v1", "DaskCluster")
-
 
 def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[str, Any]], say: Say) -> None:
     """Start what each step needs, follow it to its end, and remove workers that no later step needs.
+
+    Where a step fails nothing of it goes on: a driver that has not ended would hold the work directory.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[st
     ------
     ClusterError
         A step failed: with the reason, and what was printed last.
+    UnreachableError
+        Kubernetes does not answer. All that was started goes on, for the next conductor to follow.
     """
     owner = api.find("batch/v1", "Job", run)
     if owner is None:
@@ -54,7 +56,10 @@ def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[st
                     api.apply(owned(cluster, owner))
                 api.create(owned(driver, owner))
                 follow(api, run, step, say)
+            except UnreachableError:
+                raise
             except ClusterError:
+                _stop(api, driver)
                 _remove(api, cluster)
                 raise
         if cluster not in clusters[number + 1 :]:
@@ -71,14 +76,25 @@ def owned(wanted: Object, owner: Object) -> Object:
 
 
 def _has_succeeded(api: Api, wanted: Object) -> bool:
-    found = api.find(wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
+    found = api.find(*_identity(wanted))
     ended = None if found is None else ending_of(found)
     return ended is not None and ended.succeeded
 
 
+def _stop(api: Api, driver: Object) -> None:
+    """Remove a driver that may go on; one that has ended stays, so that its log can be read."""
+    found = api.find(*_identity(driver))
+    if found is not None and ending_of(found) is None:
+        api.delete(*_identity(driver))
+
+
+def _identity(wanted: Object) -> tuple[str, str, str]:
+    return wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"]
+
+
 def _remove(api: Api, cluster: Object | None) -> None:
     if cluster is not None:
-        api.delete(*_DASK_CLUSTER, cluster["metadata"]["name"])
+        api.delete(*_identity(cluster))
 
 
 def _wait(api: Api, name: str, say: Say) -> None:

@@ -18,7 +18,7 @@ from ..profile import KubernetesProfile, Resources
 from ..reach import NAMESPACE
 from .dask_cluster import dask_cluster, dask_environment
 from .pods import Object, PodPlan, pod_spec
-from .ray_job import ray_job
+from .ray_job import TRIES, ray_job
 from .run import (
     PIPELINE_FILE,
     QUEUE,
@@ -27,6 +27,7 @@ from .run import (
     WITH_DASK,
     Run,
     cluster_names,
+    longest,
     metadata,
     metadata_of_pods,
     metadata_of_work,
@@ -57,11 +58,12 @@ def shared(profile: KubernetesProfile, run: Run, its: Sequence[Step], after: Seq
     It holds the pipeline, a cluster profile for each stage, and the steps that the conductor takes, `after`
     runs of these names have succeeded.
     """
-    where: dict[str, Object] = {stage: {"kind": "local"} for stage in STAGES}
+    where: dict[str, Object] = {stage: {"kind": "local", "metrics": profile.metrics} for stage in STAGES}
     for stage, cluster in cluster_names(profile, run).items():
         address = f"tls://{cluster}-scheduler:{SCHEDULER_PORT}"
-        # Work begins with the first worker; the others join.
-        where[stage]["dask"] = {"address": address, "workers": 1, "start_timeout": profile.start_timeout}
+        # Work begins with the first worker, and the others join. Where the cluster is full it waits for that
+        # one for as long as its own pod may take.
+        where[stage]["dask"] = {"address": address, "workers": 1, "start_timeout": longest(profile, stage)}
     ray = profile.ray.model_dump(mode="json")
     where["train"]["ray"] = {**ray, "address": "auto"} if on_several_nodes(profile) else ray
     return {
@@ -107,11 +109,18 @@ def steps(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> list[S
 
 
 def conductor(profile: KubernetesProfile, run: Run, stages: Sequence[str]) -> Object:
-    """Give the Job that takes the steps of a run. It alone may speak to Kubernetes, and owns all the rest."""
-    times = (profile.stages.of(stage).walltime.total_seconds() + profile.start_timeout for stage in stages)
+    """Give the Job that takes the steps of a run. It alone may speak to Kubernetes, and owns all the rest.
+
+    Its deadline comes after those of all that it starts. What a queue holds back has none meanwhile; that may
+    take as long again.
+    """
+    tries = {"train": TRIES} if on_several_nodes(profile) else {}
+    seconds = sum(longest(profile, stage) * tries.get(stage, 1) for stage in stages)
+    if profile.queue is not None:
+        seconds *= 2
     command = (*_PYTHON, "conduct", profile.namespace, run.name)
     plan = PodPlan("conductor", command, profile.image, Resources(memory="1GB"), store=False)
-    job = _job(profile, run, plan, int(_MARGIN_SECONDS + sum(times)))
+    job = _job(profile, run, plan, _MARGIN_SECONDS + seconds)
     job["metadata"]["name"] = run.name
     job["metadata"]["labels"].pop(QUEUE, None)  # what it starts is queued
     job["spec"]["template"]["spec"] |= {
@@ -125,7 +134,7 @@ def parcel(profile: KubernetesProfile, run: Run) -> Object:
     """Give the Job that prints the results of a run."""
     command = (*_PYTHON, "parcel", run.workdir)
     plan = PodPlan("parcel", command, profile.image, Resources(memory="1GB"))
-    return _job(profile, run, plan, int(_MARGIN_SECONDS))
+    return _job(profile, run, plan, _MARGIN_SECONDS)
 
 
 def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
@@ -133,17 +142,17 @@ def _driver(profile: KubernetesProfile, run: Run, stage: str) -> Object:
     resources, command = profile.stages.of(stage), run.command(stage)
     if stage == "train" and on_several_nodes(profile):
         return ray_job(profile, run, command)
-    plan = PodPlan(stage, command, profile.image, resources)
+    plan = PodPlan(stage, command, profile.image, resources, {NAMESPACE: profile.namespace})
     if stage == "train":
         plan = replace(plan, image=profile.gpu_image or profile.image)
     if stage in WITH_DASK:
         plan = replace(
             plan,
             resources=of_one_process(resources),
-            environment={**dask_environment(), NAMESPACE: profile.namespace},
+            environment={**dask_environment(), **plan.environment},
             certificate=run.certificate,
         )
-    return _job(profile, run, plan, int(resources.walltime.total_seconds() + profile.start_timeout))
+    return _job(profile, run, plan, longest(profile, stage))
 
 
 def _job(profile: KubernetesProfile, run: Run, plan: PodPlan, seconds: int) -> Object:
@@ -162,7 +171,7 @@ def _job(profile: KubernetesProfile, run: Run, plan: PodPlan, seconds: int) -> O
             ]
         },
         "template": {
-            "metadata": metadata_of_pods(run, component),
+            "metadata": metadata_of_pods(run, component, profile.metrics if component in STAGES else None),
             "spec": pod_spec(profile, replace(plan, pipeline=run.name, restart="Never")),
         },
     }

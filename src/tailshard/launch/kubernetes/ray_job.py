@@ -6,11 +6,15 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from ..profile import KubernetesProfile, Resources
+from ..reach import NAMESPACE
 from .pods import Object, PodPlan, pod_spec
-from .run import Run, metadata_of_pods, metadata_of_work
+from .run import Run, longest, metadata_of_pods, metadata_of_work
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # batches never pass through Ray
 _KEPT_SECONDS = 3600
+
+TRIES = 2
+"""How often KubeRay tries; each has the deadline of a RayJob anew."""
 
 
 def ray_job(profile: KubernetesProfile, run: Run, command: Sequence[str]) -> Object:
@@ -21,14 +25,17 @@ def ray_job(profile: KubernetesProfile, run: Run, command: Sequence[str]) -> Obj
     resources = profile.stages.train
     node = PodPlan("node", (), profile.gpu_image or profile.image, resources, pipeline=run.name)
     head = replace(
-        node, component="head", resources=resources.model_copy(update={"cpus": 2, "gpus": 0, "workers": 1})
+        node,
+        component="head",
+        resources=resources.model_copy(update={"cpus": 2, "gpus": 0, "workers": 1}),
+        environment={NAMESPACE: profile.namespace},  # the verb runs here
     )
     submitter = replace(
         node, component="submitter", resources=Resources(memory="1GB"), store=False, restart="Never"
     )
 
-    def template(plan: PodPlan) -> Object:
-        return {"metadata": metadata_of_pods(run, plan.component), "spec": pod_spec(profile, plan)}
+    def template(plan: PodPlan, metrics: str | None = None) -> Object:
+        return {"metadata": metadata_of_pods(run, plan.component, metrics), "spec": pod_spec(profile, plan)}
 
     start = {"object-store-memory": str(_OBJECT_STORE_BYTES)}
     spec: Object = {
@@ -37,15 +44,16 @@ def ray_job(profile: KubernetesProfile, run: Run, command: Sequence[str]) -> Obj
         "submitterPodTemplate": template(submitter),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": _KEPT_SECONDS,
-        "activeDeadlineSeconds": int(resources.walltime.total_seconds() + profile.start_timeout),
-        # Training goes on after the last epoch that was finished.
-        "backoffLimit": 1,
+        "activeDeadlineSeconds": longest(profile, "train"),
+        # A lost head or node: training goes on after the last epoch that was finished. KubeRay does not tell
+        # it from an error of the verb, which is made twice, too.
+        "backoffLimit": TRIES - 1,
         "rayClusterSpec": {
             "rayVersion": version("ray"),
             "authOptions": {"mode": "token"},
             "headGroupSpec": {
                 "rayStartParams": {**start, "num-cpus": "0", "dashboard-host": "0.0.0.0"},
-                "template": template(head),
+                "template": template(head, profile.metrics),
             },
             "workerGroupSpecs": [
                 {

@@ -119,9 +119,13 @@ def metadata(profile: KubernetesProfile, run: Run, name: str, component: str) ->
     return {"name": name, "namespace": profile.namespace, "labels": labels}
 
 
-def metadata_of_pods(run: Run, component: str) -> Object:
-    """Give the metadata of a template of pods."""
-    return {"labels": {**run.labels, "app.kubernetes.io/component": component}}
+def metadata_of_pods(run: Run, component: str, metrics: str | None = None) -> Object:
+    """Give the metadata of a template of pods; `metrics` is where a verb in one serves them."""
+    its: Object = {"labels": {**run.labels, "app.kubernetes.io/component": component}}
+    if metrics is not None:
+        port = metrics.rpartition(":")[2]
+        its["annotations"] = {"prometheus.io/scrape": "true", "prometheus.io/port": port}
+    return its
 
 
 def metadata_of_work(profile: KubernetesProfile, run: Run, name: str, component: str) -> Object:
@@ -145,6 +149,11 @@ def cluster_names(profile: KubernetesProfile, run: Run) -> dict[str, str]:
 def on_several_nodes(profile: KubernetesProfile) -> bool:
     """Tell whether training needs a Ray cluster of its own."""
     return profile.stages.train.workers > 1 and profile.ray.address is None
+
+
+def longest(profile: KubernetesProfile, stage: str) -> int:
+    """Give the seconds that the pod of a verb may take, waiting for nodes and workers included."""
+    return int(profile.stages.of(stage).walltime.total_seconds() + profile.start_timeout)
 
 
 def of_one_process(resources: Resources) -> Resources:

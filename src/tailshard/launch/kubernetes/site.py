@@ -16,7 +16,7 @@ from .manifests import Step, as_yaml, certificate, conductor, parcel, shared, st
 from .parcel import unpack
 from .pods import Object
 from .run import STEPS_FILE, run_of
-from .states import component_of, ending_of, has_refused, in_words, trouble_of
+from .states import component_of, ending_of, has_refused, has_succeeded, in_words, stays, trouble_of
 from .watch import LOOK_SECONDS
 
 _CONDUCTOR = ("batch/v1", "Job")
@@ -81,7 +81,8 @@ class KubernetesSite:
         told: dict[str, int] = {}
         while (job := self._api.find(*_CONDUCTOR, identifier)) is not None:
             state = self._state(identifier, job)
-            for name in self._pods_of(identifier, "conductor"):
+            for pod in self._pods_of(identifier, "conductor"):
+                name = pod["metadata"]["name"]
                 lines = self._api.log(name).splitlines()
                 for line in lines[told.get(name, 0) :]:
                     progress(line, 0, 0)
@@ -104,20 +105,24 @@ class KubernetesSite:
         while (job := self._api.find(*_CONDUCTOR, wanted["metadata"]["name"])) is not None:
             ended = ending_of(job)
             if ended is not None and ended.succeeded:
-                (pod, *_) = self._pods_of(identifier, "parcel")
-                return unpack(self._api.log(pod), order.workdir)
+                # The last one: pods before it were lost.
+                done = [pod for pod in self._pods_of(identifier, "parcel") if has_succeeded(pod)]
+                if done:
+                    return unpack(self._api.log(done[-1]["metadata"]["name"]), order.workdir)
             if ended is not None:
                 break
             time.sleep(LOOK_SECONDS)
         raise ClusterError(
-            f"the results of run {identifier} cannot be fetched; pods see them in {run.workdir}"
+            f"the results of run {identifier} cannot be fetched; pods see them in {run.workdir}. Launch "
+            "again with --follow, which does nothing anew, or look at "
+            f"'kubectl -n {self.profile.namespace} describe job/{wanted['metadata']['name']}'"
         )
 
     def _pods(self, name: str) -> list[Object]:
         return self._api.labelled("v1", "Pod", {"app.kubernetes.io/instance": name})
 
-    def _pods_of(self, name: str, component: str) -> list[str]:
-        return [pod["metadata"]["name"] for pod in self._pods(name) if component_of(pod) == component]
+    def _pods_of(self, name: str, component: str) -> list[Object]:
+        return [pod for pod in self._pods(name) if component_of(pod) == component]
 
     def _state(self, name: str, job: Object) -> JobState:
         ended, pods = ending_of(job), self._pods(name)
@@ -125,12 +130,21 @@ class KubernetesSite:
         if ended is not None and ended.succeeded:
             return JobState("Succeeded", live=False)
         if ended is not None or any(map(has_refused, conductors)):
-            return JobState(
-                "Failed", live=False, detail=self._why(conductors) or (ended.reason if ended else "")
-            )
+            detail = self._why(conductors) or (ended.reason if ended else "")
+            left = self._goes_on(name, pods)
+            told = [
+                detail,
+                *(["what it has started goes on, until 'tailshard cancel' ends it"] if left else []),
+            ]
+            return JobState("Failed", live=False, detail="; ".join(told), remains=left)
         troubles = [its.text for its in map(trouble_of, pods) if its is not None]
         word = "Running" if len(pods) > len(conductors) else "Pending"
         return JobState(word, live=True, detail="; ".join([in_words(pods), *troubles]))
+
+    def _goes_on(self, name: str, pods: Sequence[Object]) -> bool:
+        """Tell whether anything of a run that has failed still runs or waits: its conductor was cut short."""
+        jobs = self._api.labelled("batch/v1", "Job", {"app.kubernetes.io/instance": name})
+        return any(ending_of(job) is None for job in jobs) or any(map(stays, pods))
 
     def _why(self, conductors: Sequence[Object]) -> str:
         """Give what a conductor said at its end, or what has become of its pod."""

@@ -57,7 +57,7 @@ def ending_of(work: Found) -> Ending | None:
         deployment, job = status.get("jobDeploymentStatus"), status.get("jobStatus")
         if deployment == "Complete":
             return Ending(job in (None, "SUCCEEDED"), _sentence(job, status.get("message")))
-        if deployment == "Failed":
+        if deployment in ("Failed", "ValidationFailed"):  # KubeRay looks at neither again
             return Ending(False, _sentence(status.get("reason") or job, status.get("message")))
         return None
     for condition in status.get("conditions") or ():
@@ -111,6 +111,17 @@ def has_refused(pod: Found) -> bool:
     """
     ended = (pod.get("status") or {}).get("containerStatuses") or ()
     return any((_terminated(each) or {}).get("exitCode") in REFUSALS for each in ended)
+
+
+def has_succeeded(pod: Found) -> bool:
+    """Tell whether it has done what it was for."""
+    return bool((pod.get("status") or {}).get("phase") == "Succeeded")
+
+
+def stays(pod: Found) -> bool:
+    """Tell whether it runs or waits, and nobody has removed it."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in ("Pending", "Running") and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_running(pod: Found) -> bool:

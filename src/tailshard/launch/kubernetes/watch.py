@@ -24,6 +24,7 @@ LOOK_SECONDS = 2.0
 
 _PATIENCE_SECONDS = 60.0
 _LINES_OF_A_FAILURE = 15
+_LOOKS_AT_A_REFUSAL = 3
 _OF_RAY = ("head", "node", "submitter")
 
 
@@ -38,16 +39,18 @@ def follow(api: Api, run: str, step: Mapping[str, Any], say: Say) -> None:
     wanted = step["driver"]
     cluster = step["cluster"]["metadata"]["name"] if step["cluster"] is not None else None
     watch = _Watch(api, run, step["stage"], cluster, say)
+    refusals = 0
     while True:
         driver = api.find(wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
         if driver is None:
             raise ClusterError(f"{step['stage']}: {wanted['kind']} {wanted['metadata']['name']} was deleted")
         # Before its pods: a driver that has ended has printed everything.
         ended = ending_of(driver)
-        refused = watch.look(is_queued(driver), ended is None)
+        refusals += watch.look(is_queued(driver), ended is None)
         if ended is not None and ended.succeeded:
             return
-        if ended is not None or refused:
+        # Its Job ends a moment later; before Kubernetes 1.26 it would try again.
+        if ended is not None or refusals > _LOOKS_AT_A_REFUSAL:
             raise ClusterError(watch.account(ended.reason if ended else "its verb failed"))
         time.sleep(LOOK_SECONDS)
 
