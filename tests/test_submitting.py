@@ -128,14 +128,19 @@ def test_what_trains_is_refused_on_a_login_node_before_anything_is_read(
 
 
 class Queue:
-    """A cluster that takes one job, lets it wait, and forgets it."""
+    """A cluster that takes one job, lets it wait, is silent for a while, and forgets it."""
 
     def __init__(self) -> None:
-        self.looks = iter([JobState("PENDING", True, "Priority"), JobState("RUNNING", True, "n1")])
+        self.looks = iter([JobState("PENDING", True, "Priority"), None, JobState("RUNNING", True, "n1")])
 
     def states(self, identifiers: Sequence[str]) -> Mapping[str, JobState]:
-        state = next(self.looks, None)
-        return {} if state is None else dict.fromkeys(identifiers, state)
+        try:
+            state = next(self.looks)
+        except StopIteration:
+            return {}
+        if state is None:
+            raise ClusterError("SLURM refused 'squeue': Unable to contact slurm controller")
+        return dict.fromkeys(identifiers, state)
 
     def jobs(self, stages: Sequence[str]) -> list[Job]:
         raise NotImplementedError

@@ -23,7 +23,7 @@ import yaml
 from .config import Pipeline, content_hash
 from .errors import ClusterError, WorkdirError
 from .launch import ClusterProfile, load_profile
-from .launch.site import Job, JobState, Order, Site, Telling, site_of
+from .launch.site import Job, JobState, Order, Patience, Site, Telling, site_of
 from .ledger import locked, write_atomically
 from .pipeline import Search
 from .places import local
@@ -123,7 +123,7 @@ def follow(search: Search, jobs: Sequence[Json]) -> list[str]:
     Raises
     ------
     ClusterError
-        One of them has failed.
+        One of them has failed, or the cluster says nothing of it for some minutes.
     """
     site = site_of(search.profile)
     for job in jobs:
@@ -137,15 +137,19 @@ def follow(search: Search, jobs: Sequence[Json]) -> list[str]:
 
 
 def _wait_for(search: Search, site: Site, job: Json) -> None:
-    told = ""
-    while (state := site.states([job["id"]]).get(job["id"])) is not None and state.live:
-        if (words := f"job {job['id']}: {state.word} {state.detail}".rstrip()) != told:
-            told = words
-            search.progress(words, 0, 0)
+    told, patience = "", Patience()
+    while True:
+        if (states := patience.ask(lambda: site.states([job["id"]]))) is not None:
+            state = states.get(job["id"])
+            if state is None or not state.live:
+                break
+            if (words := f"job {job['id']}: {state.word} {state.detail}".rstrip()) != told:
+                told = words
+                search.progress(words, 0, 0)
         time.sleep(_LOOK_SECONDS)
     search.reopen()
-    states = {its.stage: its for its in search.states(keep_model=False)}
-    if left := [stage for stage in job["stages"] if not states[stage].current]:
+    stale = [its.stage for its in search.states(keep_model=False) if not its.current]
+    if left := [stage for stage in job["stages"] if stage in stale]:
         why = f" ({state.word} {state.detail})".replace(" )", ")") if state is not None else ""
         raise ClusterError(f"job {job['id']} has ended{why}, and has not done {', '.join(left)}")
 

@@ -161,7 +161,7 @@ def logs(place: Path) -> str:
 
 
 WORKERS = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from tailshard.launch import dask_client, load_profile
 from tailshard.launch.slurm import call
@@ -174,6 +174,7 @@ def addresses(client):
     return set(client.scheduler_info()["workers"])
 
 if __name__ == "__main__":
+    os.environ["PATH"] = f"{Path(__file__).parent}:{os.environ['PATH']}"
     with dask_client(load_profile(Path(sys.argv[1])), "ingest", Path(sys.argv[2])) as client:
         client.wait_for_workers(2, timeout=60)
         found = client.run(settings)
@@ -188,6 +189,16 @@ if __name__ == "__main__":
         result = {"found": found, "before": sorted(before), "after": sorted(after)}
         result |= {"keys": keys, "folders": folders, "scheduler": client.scheduler.address}
         print(json.dumps(result))
+"""
+
+
+SILENT_ONCE = """#!/bin/sh
+if [ ! -e "$0-asked" ]; then
+  touch "$0-asked"
+  echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2
+  exit 1
+fi
+PATH=${PATH#*:} exec squeue "$@"
 """
 
 
@@ -206,6 +217,8 @@ if __name__ == "__main__":
 def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -> None:
     script = place / "workers.py"
     script.write_text(WORKERS)
+    (place / "squeue").write_text(SILENT_ONCE)
+    (place / "squeue").chmod(0o755)
     work = place / "work"
     done = cluster.run(sys.executable, str(script), str(place / "slurm.yaml"), str(work))
     result = json.loads(done.stdout)
@@ -219,6 +232,7 @@ def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -
             assert "profile" not in callbacks
     assert len(result["before"]) == len(result["after"]) == 2
     assert result["before"] != result["after"]
+    assert (place / "squeue-asked").exists()
     assert not list(work.glob("jobs/dask-*"))
     cluster.wait("workers end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 30)
 
