@@ -4,10 +4,45 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dask
 import pytest
+from dask_jobqueue.slurm import SLURMJob
 
 from tailshard.errors import ClusterError
 from tailshard.launch import SlurmProfile, slurm_workers
+
+
+def directives(profile: SlurmProfile, stage: str) -> list[str]:
+    """Directives of the script of a worker, as dask-jobqueue writes it."""
+    asked_for = slurm_workers._of_a_worker(profile, profile.stages.of(stage), {})
+    asked_for.pop("silence_logs")  # of the scheduler
+    script = SLURMJob(scheduler="tls://10.0.0.1:8786", name="1", **asked_for).job_script()
+    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+
+
+@pytest.mark.parametrize(
+    ("said", "accounts"),
+    [
+        ({}, []),
+        ({"account": "atlas"}, ["--account=atlas"]),
+        ({"options": ["--account=atlas"]}, ["--account=atlas"]),
+        # The last one counts.
+        (
+            {"account": "atlas", "stages": {"score": {"options": ["--account=cms"]}}},
+            ["--account=atlas", "--account=cms"],
+        ),
+    ],
+    ids=["none", "of_the_profile", "as_an_option", "of_the_stage"],
+)
+def test_workers_are_charged_to_the_account_that_the_profile_says(
+    said: dict[str, Any], accounts: list[str]
+) -> None:
+    profile = SlurmProfile.model_validate({"kind": "slurm", **said})
+    with dask.config.set({"jobqueue.slurm.account": "mine", "jobqueue.slurm.queue": "short"}):
+        found = directives(profile, "score")
+    assert [each for each in found if each.startswith(("-A", "--account"))] == accounts
+    assert not any(each.startswith(("-p", "--partition", "-t")) for each in found)
+    assert "--time=240" in found
 
 
 class Workers:

@@ -18,7 +18,16 @@ from .interfaces import address_of
 from .profile import Resources, SlurmProfile
 from .reach import announce
 from .site import JobState, Patience
-from .slurm import WORKERS, call, common_options, gpus_of, in_job, mebibytes, states_of_user
+from .slurm import (
+    WORKERS,
+    call,
+    common_options,
+    gpus_of,
+    in_job,
+    mebibytes,
+    partition_of,
+    states_of_user,
+)
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
@@ -141,14 +150,14 @@ def _of_a_worker(profile: SlurmProfile, resources: Resources, settings: dict[str
         "processes": resources.cpus,
         "memory": resources.memory,
         "job_mem": f"{mebibytes(resources.memory)}M",
-        "queue": resources.partition,
-        "account": profile.account,
-        "walltime": str(-(-walltime // 60)),
+        # They come below; here the user's configuration of Dask would have a say.
+        "job_directives_skip": ["#SBATCH -A ", "#SBATCH -p ", "#SBATCH -t "],
         "local_directory": profile.scratch,
         "job_extra_directives": [
             # One that SLURM starts again would come beside its replacement.
             "--no-requeue",
-            *(each for each in common_options(profile, resources.walltime)[1:] if "--account" not in each),
+            *common_options(profile, resources.walltime),
+            *partition_of(resources.partition),
             *gpus_of(resources),
             *resources.options,
         ],
