@@ -24,6 +24,7 @@ from .slurm import (
     common_options,
     gpus_of,
     in_job,
+    in_scripts,
     mebibytes,
     partition_of,
     states_of_user,
@@ -71,8 +72,8 @@ def slurm_workers(
     Raises
     ------
     ClusterError
-        No worker comes: their jobs fail, or queue longer than `start_timeout`; or SLURM says nothing of them
-        for some minutes.
+        The work directory cannot be named in batch scripts. No worker comes: their jobs fail, or queue longer
+        than `start_timeout`; or SLURM says nothing of them for some minutes.
     """
     try:
         from dask_jobqueue.slurm import SLURMCluster
@@ -83,7 +84,7 @@ def slurm_workers(
     from distributed import Client
 
     resources = profile.stages.of(stage)
-    logs = local(workdir, "a search with Dask workers that are jobs of SLURM") / "logs"
+    logs = in_scripts(local(workdir, "a search with Dask workers that are jobs of SLURM") / "logs")
     logs.mkdir(parents=True, exist_ok=True)
     (workdir / "jobs").mkdir(exist_ok=True)
     leader = os.environ.get("SLURM_JOB_ID", f"{os.uname().nodename}-{os.getpid()}")
