@@ -10,6 +10,8 @@ from ..errors import ClusterError
 from ..progress import Progress
 from .profile import ClusterProfile, KubernetesProfile, Resources, SlurmProfile
 
+_LOOK_SECONDS = 5.0
+
 Answer = TypeVar("Answer")
 
 
@@ -135,6 +137,36 @@ class Patience:
             ) from error
         self._answered = time.monotonic()
         return answer
+
+
+def end_of(identifier: str, site: Site, progress: Progress) -> JobState | None:
+    """Wait for a job to end, telling what it does meanwhile; None where the cluster has forgotten it.
+
+    Raises
+    ------
+    ClusterError
+        The cluster has been silent for long.
+    """
+    told, patience = "", Patience()
+    while True:
+        if (states := patience.ask(lambda: site.states([identifier]))) is not None:
+            state = states.get(identifier)
+            if state is None or not state.live:
+                return state
+            if (words := f"job {identifier}: {state.word} {state.detail}".rstrip()) != told:
+                told = words
+                progress(words, 0, 0)
+        time.sleep(_LOOK_SECONDS)
+
+
+def same_cluster(one: ClusterProfile, other: ClusterProfile) -> bool:
+    """Tell whether the jobs of one profile are known, and can be waited for, where those of the other are."""
+
+    def where(profile: ClusterProfile) -> tuple[str | None, ...]:
+        its = (profile.context, profile.namespace) if isinstance(profile, KubernetesProfile) else ()
+        return (profile.kind, *its)
+
+    return where(one) == where(other)
 
 
 def site_of(profile: ClusterProfile) -> Site:
