@@ -93,19 +93,36 @@ def test_slurm_is_told_one_at_a_time_with_an_end() -> None:
     assert len(line.split(None, 5)[:5]) == 5
 
 
+# Programs of SLURM: how they answer, and fail.
+ANSWERS = "printf '(null)\\nafter 1\\nafter 170\\n'; cat queue 2>/dev/null || true"
+TAKES = """echo "$@" >>handed-in; echo 'after 17' >queue"""
+SILENT_AT_FIRST = (
+    "[ -e asked-once ] || { touch asked-once; echo 'Unable to contact slurm controller' >&2; exit 1; }"
+)
+
+
 @pytest.mark.parametrize(
-    ("restarts", "handed_in", "cluster", "workers"),
-    [("0", 1, "", "--workers 4"), ("1", 0, "site.yaml", "--cluster site.yaml")],
+    ("queue", "squeue", "sbatch", "handed_in", "cluster", "workers"),
+    [
+        ("", ANSWERS, TAKES, 1, "", "--workers 4"),
+        # Requeued, after the next one was handed in.
+        ("after 17\n", ANSWERS, TAKES, 0, "site.yaml", "--cluster site.yaml"),
+        ("", f"{SILENT_AT_FIRST}\n{ANSWERS}", TAKES, 1, "", "--workers 4"),
+        ("", ANSWERS, f"{SILENT_AT_FIRST}\n{TAKES}", 1, "", "--workers 4"),
+        # It was taken, without a word.
+        ("", ANSWERS, f"{TAKES}; {SILENT_AT_FIRST}", 1, "", "--workers 4"),
+    ],
+    ids=["first", "requeued", "squeue_is_silent", "sbatch_is_silent", "sbatch_is_not_answered"],
 )
 def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
-    tmp_path: Path, restarts: str, handed_in: int, cluster: str, workers: str
+    tmp_path: Path, queue: str, squeue: str, sbatch: str, handed_in: int, cluster: str, workers: str
 ) -> None:
-    for name, body in (("sbatch", 'echo "$@" >>handed-in'), ("tailshard", 'echo "$@" >asked; exit 3')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
+    programs = {"sbatch": sbatch, "squeue": squeue, "sleep": "exit", "tailshard": 'echo "$@" >asked; exit 3'}
+    _put(tmp_path, programs)
+    (tmp_path / "queue").write_text(queue)
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "SLURM_RESTART_COUNT": restarts,
+        "SLURM_JOB_ID": "17",
         "TAILSHARD": str(tmp_path / "tailshard"),
         "TAILSHARD_SCRIPT": "/opt/update.sbatch",
         "TAILSHARD_DATA_ROOT": "/data with spaces",
@@ -115,10 +132,35 @@ def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
     ended = subprocess.run(["bash", script], cwd=tmp_path, env=environment, check=False)
     assert ended.returncode == 3
     lines = (tmp_path / "handed-in").read_text().splitlines() if handed_in else []
-    assert lines == ["--begin=now+15minutes --export=ALL /opt/update.sbatch"] * handed_in
+    assert lines == ["--begin=now+15minutes --comment=after 17 --export=ALL /opt/update.sbatch"] * handed_in
     assert (tmp_path / "handed-in").exists() is bool(handed_in)
     asked = (tmp_path / "asked").read_text()
     assert asked == f"update search.yaml --workdir work {workers} --data-root /data with spaces\n"
+
+
+def test_a_slurm_job_does_not_ask_for_ever(tmp_path: Path) -> None:
+    _put(tmp_path, {"squeue": "echo x >>asked; exit 1", "sleep": "echo x >>slept", "tailshard": "touch ran"})
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "SLURM_JOB_ID": "17",
+        "TAILSHARD": str(tmp_path / "tailshard"),
+    }
+    command = ["bash", DEPLOY / "slurm" / "update.sbatch"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "SLURM did not take the next job" in ended.stderr
+    assert (
+        (tmp_path / "asked").read_text().count("x") == (tmp_path / "slept").read_text().count("x") + 1 == 20
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+def _put(folder: Path, programs: dict[str, str]) -> None:
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
