@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.servers.slurm import slurm, why_not
 
 from tailshard import cli
 
@@ -155,6 +156,65 @@ def test_a_slurm_job_does_not_ask_for_ever(tmp_path: Path) -> None:
         (tmp_path / "asked").read_text().count("x") == (tmp_path / "slept").read_text().count("x") + 1 == 20
     )
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_a_chain_of_slurm_jobs_has_one_next_job_however_often_it_is_requeued(shared: Path) -> None:
+    if reason := why_not(shared):
+        pytest.skip(reason)
+    with slurm(shared) as cluster:
+        place = cluster.base.parent / "chain"
+        place.mkdir()
+        text = (DEPLOY / "slurm" / "update.sbatch").read_text()
+        script = place / "update.sbatch"
+        script.write_text(
+            text.replace("--cpus-per-task=8", "--cpus-per-task=1").replace("--mem=24G", "--mem=99M")
+        )
+        _put(
+            place,
+            {"tailshard": f"touch {place}/ran-$SLURM_JOB_ID; while [ ! -e {place}/end ]; do sleep 1; done"},
+        )
+
+        def queue() -> set[tuple[str, ...]]:
+            lines = cluster.run("squeue", "--noheader", "--format=%i|%T|%k").stdout.splitlines()
+            return {tuple(line.strip().split("|")) for line in lines}
+
+        def has_come(job: str, restarts: int) -> bool:
+            ran = place / f"ran-{job}"
+            return cluster.restarts(job) == restarts and ran.exists()
+
+        first = cluster.run(
+            *(
+                "env",
+                f"TAILSHARD={place}/tailshard",
+                f"TAILSHARD_SCRIPT={script}",
+                "TAILSHARD_PERIOD=1seconds",
+            ),
+            *("sbatch", "--parsable", f"--chdir={place}", str(script)),
+        ).stdout.strip()
+        cluster.wait("it runs", lambda: has_come(first, 0), 60)
+        ((next_, *_),) = [job for job in queue() if job[0] != first]
+        running, waits = (first, "RUNNING", "(null)"), (next_, "PENDING", f"after {first}")
+        assert queue() == {running, waits}
+
+        (place / f"ran-{first}").unlink()
+        cluster.run("scontrol", "requeue", first)
+        cluster.wait("it runs again", lambda: has_come(first, 1), 120)
+        assert queue() == {running, waits}
+
+        # As where a node has died before it had handed in the next job.
+        cluster.run("scancel", next_)
+        (place / f"ran-{first}").unlink()
+        cluster.run("scontrol", "requeue", first)
+        cluster.wait("it runs a third time", lambda: has_come(first, 2), 120)
+        ((next_, *_),) = [job for job in queue() if job[0] != first]
+        assert queue() == {running, (next_, "PENDING", f"after {first}")}
+
+        (place / "end").touch()
+        cluster.wait("the next one runs", (place / f"ran-{next_}").exists, 60)
+        assert f"after {next_}" in {comment for *_, comment in queue()}
+        cluster.run("scancel", "--name=tailshard-update", "--user=root")
+        cluster.wait("nothing is left", lambda: not queue(), 60)
 
 
 def _put(folder: Path, programs: dict[str, str]) -> None:
