@@ -9,7 +9,7 @@ import pytest
 from dask_jobqueue.slurm import SLURMJob
 
 from tailshard.errors import ClusterError
-from tailshard.launch import SlurmProfile, slurm_workers
+from tailshard.launch import SlurmProfile, dask_client, slurm_workers
 
 
 def directives(profile: SlurmProfile, stage: str) -> list[str]:
@@ -43,6 +43,15 @@ def test_workers_are_charged_to_the_account_that_the_profile_says(
     assert [each for each in found if each.startswith(("-A", "--account"))] == accounts
     assert not any(each.startswith(("-p", "--partition", "-t")) for each in found)
     assert "--time=240" in found
+
+
+def test_workers_are_refused_where_no_batch_script_can_name_their_logs(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ClusterError, match="jobs of SLURM cannot write to"),
+        dask_client(SlurmProfile(kind="slurm"), "ingest", tmp_path / "my work"),
+    ):
+        pass
+    assert not (tmp_path / "my work").exists()
 
 
 class Workers:
