@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import yaml
 from tailshard import submitting, verbs
 from tailshard.config import Pipeline
 from tailshard.errors import ClusterError, WorkdirError
-from tailshard.launch import SlurmProfile, load_profile
+from tailshard.launch import ClusterProfile, KubernetesProfile, SlurmProfile, load_profile, site
+from tailshard.launch.profile import Resources
 from tailshard.launch.site import Job, JobState, Order
 from tailshard.pipeline import Search
 from tailshard.pipeline_files import load, shipped
@@ -127,14 +129,19 @@ def test_what_trains_is_refused_on_a_login_node_before_anything_is_read(
 
 
 class Queue:
-    """A cluster that takes one job, lets it wait, and forgets it."""
+    """A cluster that takes one job, lets it wait, is silent for a while, and forgets it."""
 
     def __init__(self) -> None:
-        self.looks = iter([JobState("PENDING", True, "Priority"), JobState("RUNNING", True, "n1")])
+        self.looks = iter([JobState("PENDING", True, "Priority"), None, JobState("RUNNING", True, "n1")])
 
     def states(self, identifiers: Sequence[str]) -> Mapping[str, JobState]:
-        state = next(self.looks, None)
-        return {} if state is None else dict.fromkeys(identifiers, state)
+        try:
+            state = next(self.looks)
+        except StopIteration:
+            return {}
+        if state is None:
+            raise ClusterError("SLURM refused 'squeue': Unable to contact slurm controller")
+        return dict.fromkeys(identifiers, state)
 
     def jobs(self, stages: Sequence[str]) -> list[Job]:
         raise NotImplementedError
@@ -154,10 +161,98 @@ def test_a_job_that_ended_without_its_stage_is_an_error(
 ) -> None:
     queue = Queue()
     monkeypatch.setattr(submitting, "site_of", lambda _: queue)
-    monkeypatch.setattr(submitting, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(site, "_LOOK_SECONDS", 0.0)
     said: list[str] = []
     search = Search(toy_pipeline, tmp_path, progress=lambda line, *_: said.append(line))
     with pytest.raises(ClusterError, match="job 17 has ended, and has not done ingest, train"):
         submitting.follow(search, [{"id": "17", "stages": ["ingest", "train"]}])
     assert said == ["job 17: PENDING Priority", "job 17: RUNNING n1"]
     assert submitting.follow(search, []) == []
+
+
+class Cluster(Queue):
+    """A cluster where all jobs wait, which takes jobs and notes what it ends."""
+
+    def __init__(self, profile: ClusterProfile, ended: list[tuple[str | None, list[str]]]) -> None:
+        self.profile, self.ended = profile, ended
+
+    def states(self, identifiers: Sequence[str]) -> Mapping[str, JobState]:
+        return dict.fromkeys(identifiers, JobState("PENDING", True))
+
+    def jobs(self, stages: Sequence[str]) -> list[Job]:
+        return [Job(tuple(stages), Resources())] if stages else []
+
+    def submit(self, job: Job, order: Order, after: Sequence[str]) -> str:
+        return f"{'-'.join(job.stages)}-after-{'-'.join(after)}"
+
+    def cancel(self, identifiers: Sequence[str]) -> None:
+        self.ended.append((getattr(self.profile, "account", None), list(identifiers)))
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, list[str]]]:
+    """Have a cluster that notes the account of a profile, and which jobs were ended through it."""
+    noted: list[tuple[str | None, list[str]]] = []
+    monkeypatch.setattr(submitting, "site_of", lambda profile: Cluster(profile, noted))
+    return noted
+
+
+def handed_in(search: Search, profile: ClusterProfile, *jobs: Submitted) -> None:
+    write_order(replace(order_of(replace(search, profile=profile)), folder=search.workdir / jobs[0].folder))
+    content = pipeline_hash(search.pipeline)
+    known = read_jobs(search.workdir)
+    write_jobs(search.workdir, [*known, *(replace(each, content=content) for each in jobs)])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SlurmProfile(kind="slurm"),
+        KubernetesProfile(kind="kubernetes", image="tailshard:1", namespace="cms"),
+        KubernetesProfile(kind="kubernetes", image="tailshard:1", namespace="atlas", context="cern"),
+    ],
+    ids=["kind", "namespace", "context"],
+)
+def test_a_search_whose_jobs_are_with_another_cluster_is_not_handed_in(
+    other: ClusterProfile,
+    toy_pipeline: Pipeline,
+    tmp_path: Path,
+    ended: list[tuple[str | None, list[str]]],
+) -> None:
+    here = KubernetesProfile(kind="kubernetes", image="tailshard:2", namespace="atlas")
+    search = Search(toy_pipeline, tmp_path, here)
+    handed_in(search, other, job("17", "ingest"), job("18", "train"))
+    with pytest.raises(WorkdirError, match=r"jobs 17, 18, handed in with .*cluster.yaml, are with another"):
+        submitting.launch(search)
+    assert [each.id for each in read_jobs(tmp_path)] == ["17", "18"]
+    # Another image is not another cluster.
+    submitting.cancel(search)
+    write_jobs(tmp_path, [])
+    handed_in(search, here.model_copy(update={"image": "tailshard:1"}), job("19", *STAGES))
+    assert [each["id"] for each in submitting.launch(search)["live"]] == ["19"]
+    assert ended == [(None, ["18", "17"])]
+
+
+def test_what_waits_in_vain_is_ended_where_it_was_handed_in(
+    toy_pipeline: Pipeline, tmp_path: Path, ended: list[tuple[str | None, list[str]]]
+) -> None:
+    search = Search(toy_pipeline, tmp_path, SlurmProfile(kind="slurm", account="today"))
+    handed_in(search, SlurmProfile(kind="slurm", account="then"), job("1", "ingest"), job("3", "score"))
+    later = replace(job("4", "histogram", "report"), folder="jobs/2")
+    handed_in(search, SlurmProfile(kind="slurm", account="later"), later)
+    launched = submitting.launch(search)
+    assert ended == [("later", ["4"]), ("then", ["3"])]
+    assert launched["cancelled"] == ["3", "4"]
+    assert [each["id"] for each in launched["submitted"]] == ["train-score-histogram-report-after-1"]
+
+
+def test_a_cluster_that_cannot_be_asked_is_named_with_its_jobs(
+    toy_pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Search(toy_pipeline, tmp_path, SlurmProfile(kind="slurm"))
+    handed_in(search, search.profile, job("17", "ingest"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"jobs 17, handed in with .*, cannot be looked up: .*'squeue'"):
+        submitting.launch(search)
+    (known,) = submitting.jobs_of(search)
+    assert known["state"] == "unknown"

@@ -11,7 +11,6 @@
 """
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ import yaml
 from .config import Pipeline, content_hash
 from .errors import ClusterError, WorkdirError
 from .launch import ClusterProfile, load_profile
-from .launch.site import Job, JobState, Order, Site, Telling, site_of
+from .launch.site import Job, JobState, Order, Site, Telling, end_of, same_cluster, site_of
 from .ledger import locked, write_atomically
 from .pipeline import Search
 from .places import local
@@ -32,8 +31,6 @@ Json = dict[str, Any]
 
 JOBS_FILE = "jobs.json"
 JOBS_VERSION = 1
-
-_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def launch(search: Search, dry_run: bool = False) -> Json:
     ClusterError
         The profile is no cluster's, or the cluster refuses.
     WorkdirError
-        Live jobs of this work directory do another pipeline.
+        Live jobs of this work directory do another pipeline, or are with another cluster.
     """
     if dry_run:
         return _launched(search, dry_run)
@@ -85,7 +82,7 @@ def _launched(search: Search, dry_run: bool) -> Json:
     stale = [state.stage for state in states if not state.current]
     live = [job for job, state in known if state.live]
     content = pipeline_hash(search.pipeline)
-    _refuse_others(live, content)
+    _refuse_others(search, live, content)
     covering, missing, vain = divide(stale, live)
     after = [covering[-1].id] if covering else []
     jobs = site.jobs(missing)
@@ -96,8 +93,7 @@ def _launched(search: Search, dry_run: bool) -> Json:
             submitted.append({"name": job.name(order), "stages": job.stages, "after": after, "text": text})
             after = [f"<{job.name(order)}>"]
     else:
-        if vain:
-            site.cancel([job.id for job in vain])
+        _end(search, vain)
         if jobs:
             write_order(order)
         kept = [job for job, _ in worth_knowing(known)]
@@ -124,7 +120,7 @@ def follow(search: Search, jobs: Sequence[Json]) -> list[str]:
     Raises
     ------
     ClusterError
-        One of them has failed.
+        One of them has failed, or the cluster says nothing of it for some minutes.
     """
     site = site_of(search.profile)
     for job in jobs:
@@ -138,15 +134,10 @@ def follow(search: Search, jobs: Sequence[Json]) -> list[str]:
 
 
 def _wait_for(search: Search, site: Site, job: Json) -> None:
-    told = ""
-    while (state := site.states([job["id"]]).get(job["id"])) is not None and state.live:
-        if (words := f"job {job['id']}: {state.word} {state.detail}".rstrip()) != told:
-            told = words
-            search.progress(words, 0, 0)
-        time.sleep(_LOOK_SECONDS)
+    state = end_of(job["id"], site, search.progress)
     search.reopen()
-    states = {its.stage: its for its in search.states(keep_model=False)}
-    if left := [stage for stage in job["stages"] if not states[stage].current]:
+    stale = [its.stage for its in search.states(keep_model=False) if not its.current]
+    if left := [stage for stage in job["stages"] if stage in stale]:
         why = f" ({state.word} {state.detail})".replace(" )", ")") if state is not None else ""
         raise ClusterError(f"job {job['id']} has ended{why}, and has not done {', '.join(left)}")
 
@@ -184,7 +175,13 @@ def divide(
     return covering, missing, [job for job in live if set(job.stages) & set(missing)]
 
 
-def _refuse_others(live: Sequence[Submitted], content: str) -> None:
+def _refuse_others(search: Search, live: Sequence[Submitted], content: str) -> None:
+    for folder, its in _by_folder(live).items():
+        if not same_cluster(_profile_of(search, folder), search.profile):
+            raise WorkdirError(
+                f"{_named(search, folder, its)} are with another cluster; wait for them, or end them with "
+                "'tailshard cancel'"
+            )
     if others := [job.id for job in live if job.content != content]:
         raise WorkdirError(
             f"jobs {', '.join(others)} of this work directory do the pipeline as it was before it changed; "
@@ -205,8 +202,10 @@ def with_states(search: Search, jobs: Sequence[Submitted]) -> list[tuple[Submitt
     """
     found: dict[str, JobState] = {}
     for folder, its in _by_folder(jobs).items():
-        identifiers = [job.id for job in its]
-        found |= site_of(_profile_of(search, folder)).states(identifiers)
+        try:
+            found |= site_of(_profile_of(search, folder)).states([job.id for job in its])
+        except ClusterError as error:
+            raise ClusterError(f"{_named(search, folder, its)} cannot be looked up: {error}") from error
     return [(job, found.get(job.id, JobState("ended", live=False))) for job in jobs]
 
 
@@ -241,10 +240,15 @@ def cancel(search: Search) -> Json:
     with locked(search.workdir / "jobs"):
         known = with_states(search, read_jobs(search.workdir))
         there = [job for job, state in known if state.live or state.remains]
-        for folder, its in _by_folder(there).items():
-            # From the last: what waits for another is not to start when that one ends.
-            site_of(_profile_of(search, folder)).cancel([job.id for job in reversed(its)])
+        _end(search, there)
     return {"workdir": str(search.workdir), "cancelled": [asdict(job) for job in there]}
+
+
+def _end(search: Search, jobs: Sequence[Submitted]) -> None:
+    """End jobs where they were handed in."""
+    # From the last: what waits for another is not to start when that one ends.
+    for folder, its in _by_folder(jobs[::-1]).items():
+        site_of(_profile_of(search, folder)).cancel([job.id for job in its])
 
 
 def planned(search: Search) -> list[Json]:
@@ -261,6 +265,11 @@ def planned(search: Search) -> list[Json]:
 def _by_folder(jobs: Sequence[Submitted]) -> dict[str, list[Submitted]]:
     folders = dict.fromkeys(job.folder for job in jobs)
     return {folder: [job for job in jobs if job.folder == folder] for folder in folders}
+
+
+def _named(search: Search, folder: str, jobs: Sequence[Submitted]) -> str:
+    identifiers = ", ".join(job.id for job in jobs)
+    return f"jobs {identifiers}, handed in with {search.workdir / folder / 'cluster.yaml'},"
 
 
 def _profile_of(search: Search, folder: str) -> ClusterProfile:

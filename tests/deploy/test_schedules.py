@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from tests.servers.slurm import slurm, why_not
 
 from tailshard import cli
 
@@ -93,19 +94,36 @@ def test_slurm_is_told_one_at_a_time_with_an_end() -> None:
     assert len(line.split(None, 5)[:5]) == 5
 
 
+# Programs of SLURM: how they answer, and fail.
+ANSWERS = "printf '(null)\\nafter 1\\nafter 170\\n'; cat queue 2>/dev/null || true"
+TAKES = """echo "$@" >>handed-in; echo 'after 17' >queue"""
+SILENT_AT_FIRST = (
+    "[ -e asked-once ] || { touch asked-once; echo 'Unable to contact slurm controller' >&2; exit 1; }"
+)
+
+
 @pytest.mark.parametrize(
-    ("restarts", "handed_in", "cluster", "workers"),
-    [("0", 1, "", "--workers 4"), ("1", 0, "site.yaml", "--cluster site.yaml")],
+    ("queue", "squeue", "sbatch", "handed_in", "cluster", "workers"),
+    [
+        ("", ANSWERS, TAKES, 1, "", "--workers 4"),
+        # Requeued, after the next one was handed in.
+        ("after 17\n", ANSWERS, TAKES, 0, "site.yaml", "--cluster site.yaml"),
+        ("", f"{SILENT_AT_FIRST}\n{ANSWERS}", TAKES, 1, "", "--workers 4"),
+        ("", ANSWERS, f"{SILENT_AT_FIRST}\n{TAKES}", 1, "", "--workers 4"),
+        # It was taken, without a word.
+        ("", ANSWERS, f"{TAKES}; {SILENT_AT_FIRST}", 1, "", "--workers 4"),
+    ],
+    ids=["first", "requeued", "squeue_is_silent", "sbatch_is_silent", "sbatch_is_not_answered"],
 )
 def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
-    tmp_path: Path, restarts: str, handed_in: int, cluster: str, workers: str
+    tmp_path: Path, queue: str, squeue: str, sbatch: str, handed_in: int, cluster: str, workers: str
 ) -> None:
-    for name, body in (("sbatch", 'echo "$@" >>handed-in'), ("tailshard", 'echo "$@" >asked; exit 3')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
+    programs = {"sbatch": sbatch, "squeue": squeue, "sleep": "exit", "tailshard": 'echo "$@" >asked; exit 3'}
+    _put(tmp_path, programs)
+    (tmp_path / "queue").write_text(queue)
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "SLURM_RESTART_COUNT": restarts,
+        "SLURM_JOB_ID": "17",
         "TAILSHARD": str(tmp_path / "tailshard"),
         "TAILSHARD_SCRIPT": "/opt/update.sbatch",
         "TAILSHARD_DATA_ROOT": "/data with spaces",
@@ -115,10 +133,94 @@ def test_a_slurm_job_hands_in_the_next_one_once_and_passes_the_exit_code_on(
     ended = subprocess.run(["bash", script], cwd=tmp_path, env=environment, check=False)
     assert ended.returncode == 3
     lines = (tmp_path / "handed-in").read_text().splitlines() if handed_in else []
-    assert lines == ["--begin=now+15minutes --export=ALL /opt/update.sbatch"] * handed_in
+    assert lines == ["--begin=now+15minutes --comment=after 17 --export=ALL /opt/update.sbatch"] * handed_in
     assert (tmp_path / "handed-in").exists() is bool(handed_in)
     asked = (tmp_path / "asked").read_text()
     assert asked == f"update search.yaml --workdir work {workers} --data-root /data with spaces\n"
+
+
+def test_a_slurm_job_does_not_ask_for_ever(tmp_path: Path) -> None:
+    _put(tmp_path, {"squeue": "echo x >>asked; exit 1", "sleep": "echo x >>slept", "tailshard": "touch ran"})
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "SLURM_JOB_ID": "17",
+        "TAILSHARD": str(tmp_path / "tailshard"),
+    }
+    command = ["bash", DEPLOY / "slurm" / "update.sbatch"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "SLURM did not take the next job" in ended.stderr
+    assert (
+        (tmp_path / "asked").read_text().count("x") == (tmp_path / "slept").read_text().count("x") + 1 == 20
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_a_chain_of_slurm_jobs_has_one_next_job_however_often_it_is_requeued(shared: Path) -> None:
+    if reason := why_not(shared):
+        pytest.skip(reason)
+    with slurm(shared) as cluster:
+        place = cluster.base.parent / "chain"
+        place.mkdir()
+        text = (DEPLOY / "slurm" / "update.sbatch").read_text()
+        script = place / "update.sbatch"
+        script.write_text(
+            text.replace("--cpus-per-task=8", "--cpus-per-task=1").replace("--mem=24G", "--mem=99M")
+        )
+        _put(
+            place,
+            {"tailshard": f"touch {place}/ran-$SLURM_JOB_ID; while [ ! -e {place}/end ]; do sleep 1; done"},
+        )
+
+        def queue() -> set[tuple[str, ...]]:
+            lines = cluster.run("squeue", "--noheader", "--format=%i|%T|%k").stdout.splitlines()
+            return {tuple(line.strip().split("|")) for line in lines}
+
+        def has_come(job: str, restarts: int) -> bool:
+            ran = place / f"ran-{job}"
+            return cluster.restarts(job) == restarts and ran.exists()
+
+        first = cluster.run(
+            *(
+                "env",
+                f"TAILSHARD={place}/tailshard",
+                f"TAILSHARD_SCRIPT={script}",
+                "TAILSHARD_PERIOD=1seconds",
+            ),
+            *("sbatch", "--parsable", f"--chdir={place}", str(script)),
+        ).stdout.strip()
+        cluster.wait("it runs", lambda: has_come(first, 0), 60)
+        ((next_, *_),) = [job for job in queue() if job[0] != first]
+        running, waits = (first, "RUNNING", "(null)"), (next_, "PENDING", f"after {first}")
+        assert queue() == {running, waits}
+
+        (place / f"ran-{first}").unlink()
+        cluster.run("scontrol", "requeue", first)
+        cluster.wait("it runs again", lambda: has_come(first, 1), 120)
+        assert queue() == {running, waits}
+
+        # As where a node has died before it had handed in the next job.
+        cluster.run("scancel", next_)
+        (place / f"ran-{first}").unlink()
+        cluster.run("scontrol", "requeue", first)
+        cluster.wait("it runs a third time", lambda: has_come(first, 2), 120)
+        ((next_, *_),) = [job for job in queue() if job[0] != first]
+        assert queue() == {running, (next_, "PENDING", f"after {first}")}
+
+        (place / "end").touch()
+        cluster.wait("the next one runs", (place / f"ran-{next_}").exists, 60)
+        assert f"after {next_}" in {comment for *_, comment in queue()}
+        cluster.run("scancel", "--name=tailshard-update", "--user=root")
+        cluster.wait("nothing is left", lambda: not queue(), 60)
+
+
+def _put(folder: Path, programs: dict[str, str]) -> None:
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

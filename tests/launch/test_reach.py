@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.ports import free_port
 
-from tailshard.launch.reach import NAMESPACE, announce, announcement, how_to_reach, port_forward
+from tailshard.launch.reach import NAMESPACE, announce, announcement, how_to_reach
 
 LINK = "http://127.0.0.1:8787/status"
 
@@ -52,23 +52,21 @@ def test_a_page_that_is_open_to_others_needs_no_tunnel() -> None:
     ],
     ids=["ssh", "ssh_port", "job", "job_on_the_submit_host"],
 )
-def test_from_elsewhere_the_exact_command_is_told(environment: dict[str, str], command: str) -> None:
+def test_from_elsewhere_the_exact_command_is_told(
+    environment: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert how_to_reach(LINK, {"USER": "ada", **environment}) == command
+    monkeypatch.setattr("os.environ", {"USER": "ada", **environment})
     told: list[str] = []
-    announce(LINK, lambda what, done, total: told.append(what), command)
+    announce(LINK, lambda what, done, total: told.append(what))
     assert told == [f"Dask dashboard: {LINK}, once this runs on your own machine:\n  {command}"]
 
 
 def test_a_service_of_kubernetes_is_forwarded() -> None:
-    assert (
-        port_forward("lhc", "demo-scheduler")
-        == "kubectl --namespace lhc port-forward service/demo-scheduler 8787:8787"
-    )
     service = "http://demo-ingest-scheduler:8787/status"
     command = "kubectl --namespace lhc port-forward service/demo-ingest-scheduler 8787:8787"
     assert how_to_reach(service, {NAMESPACE: "lhc"}) == command
     assert announcement(service, command).startswith(f"Dask dashboard: {LINK}, once this runs")
-    assert " --context cern " in port_forward("lhc", "demo-scheduler", context="cern")
 
 
 # -- through a real server of ssh --------------------------------------------------------------------

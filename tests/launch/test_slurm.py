@@ -88,6 +88,19 @@ def test_the_driver_of_dask_workers_is_small_and_training_gets_what_it_asks_for(
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.parametrize("name", ["my work", "50%", "it's", "a#b", "back\\slash", "$HOME"])
+def test_a_work_directory_that_no_batch_script_can_name_is_refused(name: str, tmp_path: Path) -> None:
+    site, order = SlurmSite(SlurmProfile(kind="slurm")), small_order(tmp_path / name)
+    with pytest.raises(ClusterError, match=r"cannot write to .*; take a work directory"):
+        site.text(site.jobs(["ingest"])[0], order, [])
+
+
+def test_a_work_directory_may_have_letters_of_any_language(tmp_path: Path) -> None:
+    site, order = SlurmSite(SlurmProfile(kind="slurm")), small_order(tmp_path / "Zürich_2026-01@v1.0,a=b")
+    options = options_in(site.text(site.jobs(["ingest"])[0], order, []))
+    assert f"--output={order.logs}/%x-%j.log" in options
+
+
 def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="no program 'squeue' on this machine"):
@@ -161,7 +174,7 @@ def logs(place: Path) -> str:
 
 
 WORKERS = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from tailshard.launch import dask_client, load_profile
 from tailshard.launch.slurm import call
@@ -174,6 +187,7 @@ def addresses(client):
     return set(client.scheduler_info()["workers"])
 
 if __name__ == "__main__":
+    os.environ["PATH"] = f"{Path(__file__).parent}:{os.environ['PATH']}"
     with dask_client(load_profile(Path(sys.argv[1])), "ingest", Path(sys.argv[2])) as client:
         client.wait_for_workers(2, timeout=60)
         found = client.run(settings)
@@ -188,6 +202,16 @@ if __name__ == "__main__":
         result = {"found": found, "before": sorted(before), "after": sorted(after)}
         result |= {"keys": keys, "folders": folders, "scheduler": client.scheduler.address}
         print(json.dumps(result))
+"""
+
+
+SILENT_ONCE = """#!/bin/sh
+if [ ! -e "$0-asked" ]; then
+  touch "$0-asked"
+  echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2
+  exit 1
+fi
+PATH=${PATH#*:} exec squeue "$@"
 """
 
 
@@ -206,6 +230,8 @@ if __name__ == "__main__":
 def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -> None:
     script = place / "workers.py"
     script.write_text(WORKERS)
+    (place / "squeue").write_text(SILENT_ONCE)
+    (place / "squeue").chmod(0o755)
     work = place / "work"
     done = cluster.run(sys.executable, str(script), str(place / "slurm.yaml"), str(work))
     result = json.loads(done.stdout)
@@ -219,6 +245,7 @@ def test_workers_are_encrypted_quiet_and_replaced(cluster: Slurm, place: Path) -
             assert "profile" not in callbacks
     assert len(result["before"]) == len(result["after"]) == 2
     assert result["before"] != result["after"]
+    assert (place / "squeue-asked").exists()
     assert not list(work.glob("jobs/dask-*"))
     cluster.wait("workers end", lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 30)
 

@@ -36,7 +36,7 @@ def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str
     page = urlsplit(link)
     host, port = page.hostname or "", page.port or 80
     if NAMESPACE in environment:  # Dask's link has the name of the service
-        return port_forward(environment[NAMESPACE], host, port)
+        return f"kubectl --namespace {environment[NAMESPACE]} port-forward service/{host} {port}:{port}"
     if host not in ("127.0.0.1", "localhost", "::1"):
         return None
     if "SLURM_JOB_ID" in environment:
@@ -54,19 +54,13 @@ def how_to_reach(link: str, environment: Mapping[str, str] | None = None) -> str
     return None
 
 
-def port_forward(namespace: str, service: str, port: int = 8787, context: str | None = None) -> str:
-    """Give the kubectl command that brings the page of a service in a cluster to the user's own machine."""
-    where = f" --context {context}" if context else ""
-    return f"kubectl{where} --namespace {namespace} port-forward service/{service} {port}:{port}"
-
-
-def announce(link: str | None, progress: Progress, command: str | None = None) -> None:
+def announce(link: str | None, progress: Progress) -> None:
     """Tell where the Dask dashboard is, and the command that brings it to the user's own machine.
 
-    The command is that of `how_to_reach` where left out. While it runs, the page has the same address there.
+    While that runs, the page has the same address there.
     """
     if link:
-        progress(announcement(link, command or how_to_reach(link)), 0, 0)
+        progress(announcement(link, how_to_reach(link)), 0, 0)
 
 
 def announcement(link: str, command: str | None) -> str:

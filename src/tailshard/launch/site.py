@@ -1,13 +1,18 @@
 """Where jobs are handed in: what every kind of cluster must be able to do."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from ..errors import ClusterError
 from ..progress import Progress
 from .profile import ClusterProfile, KubernetesProfile, Resources, SlurmProfile
+
+_LOOK_SECONDS = 5.0
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,63 @@ class Telling(Protocol):
     def collect(self, identifier: str, order: Order) -> list[Path]:
         """Fetch what a person reads into the work directory, where the jobs have another; name the files."""
         ...
+
+
+class Patience:
+    """Asks a cluster that may be silent for some minutes, as SLURM is while its controller restarts."""
+
+    def __init__(self, seconds: float = 600) -> None:
+        self.seconds = seconds
+        self._answered = time.monotonic()
+
+    def ask(self, question: Callable[[], Answer]) -> Answer | None:
+        """Give the answer, or None where there is none this time: ask again a little later.
+
+        Raises
+        ------
+        ClusterError
+            There has been none for `seconds`.
+        """
+        try:
+            answer = question()
+        except ClusterError as error:
+            if time.monotonic() - self._answered < self.seconds:
+                return None
+            raise ClusterError(
+                f"the cluster has been silent for {self.seconds / 60:g} min: {error}"
+            ) from error
+        self._answered = time.monotonic()
+        return answer
+
+
+def end_of(identifier: str, site: Site, progress: Progress) -> JobState | None:
+    """Wait for a job to end, telling what it does meanwhile; None where the cluster has forgotten it.
+
+    Raises
+    ------
+    ClusterError
+        The cluster has been silent for long.
+    """
+    told, patience = "", Patience()
+    while True:
+        if (states := patience.ask(lambda: site.states([identifier]))) is not None:
+            state = states.get(identifier)
+            if state is None or not state.live:
+                return state
+            if (words := f"job {identifier}: {state.word} {state.detail}".rstrip()) != told:
+                told = words
+                progress(words, 0, 0)
+        time.sleep(_LOOK_SECONDS)
+
+
+def same_cluster(one: ClusterProfile, other: ClusterProfile) -> bool:
+    """Tell whether the jobs of one profile are known, and can be waited for, where those of the other are."""
+
+    def where(profile: ClusterProfile) -> tuple[str | None, ...]:
+        its = (profile.context, profile.namespace) if isinstance(profile, KubernetesProfile) else ()
+        return (profile.kind, *its)
+
+    return where(one) == where(other)
 
 
 def site_of(profile: ClusterProfile) -> Site:

@@ -6,6 +6,7 @@ is an allocation with a Ray of its own, so that no GPU waits for ingest. Account
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -83,7 +84,7 @@ class SlurmSite:
         seconds = int(its.walltime.total_seconds())
         options = [
             f"--job-name={job.name(order)}",
-            f"--output={order.logs}/%x-%j.log",
+            f"--output={in_scripts(order.logs)}/%x-%j.log",
             "--open-mode=append",
             "--requeue",
             f"--signal=B:USR1@{min(_WARNING_SECONDS, seconds // 4)}",
@@ -137,6 +138,24 @@ class SlurmSite:
                 raise
         for each in identifiers:
             call("scancel", "--quiet", f"--user={os.getuid()}", f"--name={WORKERS}{each}")
+
+
+def in_scripts(path: Path) -> Path:
+    """Give a path that batch scripts can name as it is.
+
+    sbatch takes ``%`` and backslashes in the name of a log for its own, and dask-jobqueue quotes nothing.
+
+    Raises
+    ------
+    ClusterError
+        It has a character that means something to either, such as a space.
+    """
+    if found := sorted(set(re.findall(r"[^\w@+=:,./~-]", str(path)))):
+        raise ClusterError(
+            f"jobs of SLURM cannot write to '{path}', which has {' '.join(map(repr, found))} in it; take a "
+            "work directory whose path has no white space, no '%' and nothing else that a shell would change"
+        )
+    return path
 
 
 def in_job() -> bool:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -17,7 +17,18 @@ from ..progress import Progress, silent
 from .interfaces import address_of
 from .profile import Resources, SlurmProfile
 from .reach import announce
-from .slurm import WORKERS, call, common_options, gpus_of, in_job, mebibytes, states_of_user
+from .site import JobState, Patience
+from .slurm import (
+    WORKERS,
+    call,
+    common_options,
+    gpus_of,
+    in_job,
+    in_scripts,
+    mebibytes,
+    partition_of,
+    states_of_user,
+)
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
@@ -61,7 +72,8 @@ def slurm_workers(
     Raises
     ------
     ClusterError
-        No worker comes: their jobs fail, or queue longer than `start_timeout`.
+        The work directory cannot be named in batch scripts. No worker comes: their jobs fail, or queue longer
+        than `start_timeout`; or SLURM says nothing of them for some minutes.
     """
     try:
         from dask_jobqueue.slurm import SLURMCluster
@@ -72,7 +84,7 @@ def slurm_workers(
     from distributed import Client
 
     resources = profile.stages.of(stage)
-    logs = local(workdir, "a search with Dask workers that are jobs of SLURM") / "logs"
+    logs = in_scripts(local(workdir, "a search with Dask workers that are jobs of SLURM") / "logs")
     logs.mkdir(parents=True, exist_ok=True)
     (workdir / "jobs").mkdir(exist_ok=True)
     leader = os.environ.get("SLURM_JOB_ID", f"{os.uname().nodename}-{os.getpid()}")
@@ -139,14 +151,14 @@ def _of_a_worker(profile: SlurmProfile, resources: Resources, settings: dict[str
         "processes": resources.cpus,
         "memory": resources.memory,
         "job_mem": f"{mebibytes(resources.memory)}M",
-        "queue": resources.partition,
-        "account": profile.account,
-        "walltime": str(-(-walltime // 60)),
+        # They come below; here the user's configuration of Dask would have a say.
+        "job_directives_skip": ["#SBATCH -A ", "#SBATCH -p ", "#SBATCH -t "],
         "local_directory": profile.scratch,
         "job_extra_directives": [
             # One that SLURM starts again would come beside its replacement.
             "--no-requeue",
-            *(each for each in common_options(profile, resources.walltime)[1:] if "--account" not in each),
+            *common_options(profile, resources.walltime),
+            *partition_of(resources.partition),
             *gpus_of(resources),
             *resources.options,
         ],
@@ -174,35 +186,41 @@ def _variable(setting: str) -> str:
 def _wait(client: "Client", cluster: "SLURMCluster", profile: SlurmProfile, logs: Path) -> None:
     """Wait for the first worker; the others join when their jobs start."""
     until = time.monotonic() + profile.start_timeout
-    look, failed = time.monotonic() + 1, 0
+    look, failed, patience = time.monotonic() + 1, 0, Patience()
     while True:
         with suppress(TimeoutError):
             client.wait_for_workers(1, timeout=1)
             return
-        now = time.monotonic()
-        waited = f"no Dask worker has come in {profile.start_timeout:g} s"
-        if now >= look:
-            ended = _ended(cluster)
+        late = time.monotonic() >= until
+        if not late and time.monotonic() < look:
+            continue
+        jobs = patience.ask(lambda: _jobs(cluster))
+        if late:
+            raise _none_has_come(cluster, jobs or {}, profile, logs)
+        if jobs is not None:
+            ended = _ended(jobs)
             failed += len(ended)
             if ended and failed >= min(_FAILURES, len(cluster.worker_spec)):
                 raise ClusterError(
                     f"the jobs of the Dask workers end before any worker has come; {_last_words(logs, ended)}"
                 )
             _replace(cluster, ended, len(cluster.worker_spec))
-            look = now + min(_LOOK_SECONDS, 5)
-        if now >= until:
-            words = {job.job_id: states_of_user().get(job.job_id) for job in cluster.workers.values()}
-            states = ", ".join(
-                f"job {each} is {state.word} ({state.detail})" for each, state in words.items() if state
-            )
-            raise ClusterError(
-                f"{waited}: {states or 'their jobs are gone'}; where they wait, raise start_timeout of the "
-                "profile; where they run, they cannot reach the scheduler at "
-                f"{cluster.scheduler_address}: set 'interface'. {_last_words(logs, dict.fromkeys(words))}"
-            )
+        look = time.monotonic() + min(_LOOK_SECONDS, 5)
 
 
-def _last_words(logs: Path, jobs: "dict[str, Any]") -> str:
+def _none_has_come(
+    cluster: "SLURMCluster", jobs: dict[str, tuple[Any, JobState]], profile: SlurmProfile, logs: Path
+) -> ClusterError:
+    states = [f"job {each} is {state.word} ({state.detail})" for each, (_, state) in jobs.items()]
+    return ClusterError(
+        f"no Dask worker has come in {profile.start_timeout:g} s: "
+        f"{', '.join(states) or 'nothing is known of their jobs'}; where they wait, raise start_timeout of "
+        "the profile; where they run, they cannot reach the scheduler at "
+        f"{cluster.scheduler_address}: set 'interface'. {_last_words(logs, jobs)}"
+    )
+
+
+def _last_words(logs: Path, jobs: Iterable[str]) -> str:
     """Quote what the jobs of workers have printed last."""
     for each in jobs:
         for path in sorted(logs.glob(f"{WORKERS}*-{each}.err")):
@@ -223,7 +241,7 @@ def _replaced(cluster: "SLURMCluster", jobs: int) -> Iterator[None]:
     def look() -> None:
         while not end.wait(_LOOK_SECONDS):
             try:
-                _replace(cluster, _ended(cluster), jobs)
+                _replace(cluster, _ended(_jobs(cluster)), jobs)
             except ClusterError:
                 continue  # SLURM may be silent for a while
 
@@ -236,11 +254,18 @@ def _replaced(cluster: "SLURMCluster", jobs: int) -> Iterator[None]:
         thread.join()
 
 
-def _ended(cluster: "SLURMCluster") -> dict[str, Any]:
-    """Find the jobs of workers that have ended: identifier -> name in the cluster."""
+def _jobs(cluster: "SLURMCluster") -> dict[str, tuple[Any, JobState]]:
+    """Look up the jobs of workers: identifier -> name in the cluster, and state."""
+    # Before SLURM is asked: it cannot tell of what is handed in later.
     jobs = {job.job_id: name for name, job in list(cluster.workers.items()) if job.job_id}
     states = states_of_user() if jobs else {}
-    return {each: name for each, name in jobs.items() if each not in states or not states[each].live}
+    gone = JobState("gone", live=False, detail="SLURM has forgotten it")
+    return {each: (name, states.get(each, gone)) for each, name in jobs.items()}
+
+
+def _ended(jobs: dict[str, tuple[Any, JobState]]) -> dict[str, Any]:
+    """Choose those that have ended: identifier -> name in the cluster."""
+    return {each: name for each, (name, state) in jobs.items() if not state.live}
 
 
 def _replace(cluster: "SLURMCluster", ended: dict[str, Any], jobs: int) -> None:
