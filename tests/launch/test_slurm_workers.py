@@ -9,7 +9,7 @@ import pytest
 from dask_jobqueue.slurm import SLURMJob
 
 from tailshard.errors import ClusterError
-from tailshard.launch import SlurmProfile, dask_client, slurm_workers
+from tailshard.launch import SlurmProfile, dask_client, site, slurm_workers
 
 
 def directives(profile: SlurmProfile, stage: str) -> list[str]:
@@ -86,7 +86,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(slurm_workers, "_LOOK_SECONDS", 0)
     clock = iter(range(10**6))
-    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    for module in (site, slurm_workers):  # and not time itself, which Dask's threads ask, too
+        monkeypatch.setattr(module, "monotonic", lambda: float(next(clock)))
     return tmp_path / "asked"
 
 

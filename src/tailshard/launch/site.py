@@ -1,9 +1,9 @@
 """Where jobs are handed in: what every kind of cluster must be able to do."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Protocol, TypeVar, runtime_checkable
 
 from ..errors import ClusterError
@@ -119,7 +119,7 @@ class Patience:
 
     def __init__(self, seconds: float = 600) -> None:
         self.seconds = seconds
-        self._answered = time.monotonic()
+        self._answered = monotonic()
 
     def ask(self, question: Callable[[], Answer]) -> Answer | None:
         """Give the answer, or None where there is none this time: ask again a little later.
@@ -132,12 +132,12 @@ class Patience:
         try:
             answer = question()
         except ClusterError as error:
-            if time.monotonic() - self._answered < self.seconds:
+            if monotonic() - self._answered < self.seconds:
                 return None
             raise ClusterError(
                 f"the cluster has been silent for {self.seconds / 60:g} min: {error}"
             ) from error
-        self._answered = time.monotonic()
+        self._answered = monotonic()
         return answer
 
 
@@ -158,7 +158,7 @@ def end_of(identifier: str, site: Site, progress: Progress) -> JobState | None:
             if (words := f"job {identifier}: {state.word} {state.detail}".rstrip()) != told:
                 told = words
                 progress(words, 0, 0)
-        time.sleep(_LOOK_SECONDS)
+        sleep(_LOOK_SECONDS)
 
 
 def same_cluster(one: ClusterProfile, other: ClusterProfile) -> bool:

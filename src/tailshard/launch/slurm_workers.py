@@ -2,12 +2,12 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -185,14 +185,14 @@ def _variable(setting: str) -> str:
 
 def _wait(client: "Client", cluster: "SLURMCluster", profile: SlurmProfile, logs: Path) -> None:
     """Wait for the first worker; the others join when their jobs start."""
-    until = time.monotonic() + profile.start_timeout
-    look, failed, patience = time.monotonic() + 1, 0, Patience()
+    until = monotonic() + profile.start_timeout
+    look, failed, patience = monotonic() + 1, 0, Patience()
     while True:
         with suppress(TimeoutError):
             client.wait_for_workers(1, timeout=1)
             return
-        late = time.monotonic() >= until
-        if not late and time.monotonic() < look:
+        late = monotonic() >= until
+        if not late and monotonic() < look:
             continue
         jobs = patience.ask(lambda: _jobs(cluster))
         if late:
@@ -205,7 +205,7 @@ def _wait(client: "Client", cluster: "SLURMCluster", profile: SlurmProfile, logs
                     f"the jobs of the Dask workers end before any worker has come; {_last_words(logs, ended)}"
                 )
             _replace(cluster, ended, len(cluster.worker_spec))
-        look = time.monotonic() + min(_LOOK_SECONDS, 5)
+        look = monotonic() + min(_LOOK_SECONDS, 5)
 
 
 def _none_has_come(
