@@ -57,8 +57,8 @@ def launch(search: Search, dry_run: bool = False) -> Json:
     -------
     dict
         JSON: ``pipeline``, ``workdir``, ``current`` (stages), ``live`` (jobs that were there), ``cancelled``
-        (identifiers of jobs that waited for one that has failed), ``submitted`` (jobs; with `dry_run`
-        their texts instead of identifiers).
+        (identifiers of jobs that waited for one that has failed, or were left by it), ``submitted`` (jobs;
+        with `dry_run` their texts instead of identifiers).
 
     Raises
     ------
@@ -81,6 +81,8 @@ def _launched(search: Search, dry_run: bool) -> Json:
     states = search.states(keep_model=False)
     stale = [state.stage for state in states if not state.current]
     live = [job for job, state in known if state.live]
+    # Of a run that was cut short: it would go on beside the next one.
+    left = [job for job, state in known if state.remains]
     content = pipeline_hash(search.pipeline)
     _refuse_others(search, live, content)
     covering, missing, vain = divide(stale, live)
@@ -93,7 +95,7 @@ def _launched(search: Search, dry_run: bool) -> Json:
             submitted.append({"name": job.name(order), "stages": job.stages, "after": after, "text": text})
             after = [f"<{job.name(order)}>"]
     else:
-        _end(search, vain)
+        _end(search, [*left, *vain])
         if jobs:
             write_order(order)
         kept = [job for job, _ in worth_knowing(known)]
@@ -109,7 +111,7 @@ def _launched(search: Search, dry_run: bool) -> Json:
         "workdir": str(search.workdir),
         "current": [state.stage for state in states if state.current],
         "live": [asdict(job) for job in live if job not in vain],
-        "cancelled": [job.id for job in vain],
+        "cancelled": [job.id for job in (*left, *vain)],
         "submitted": submitted,
     }
 
@@ -205,7 +207,10 @@ def with_states(search: Search, jobs: Sequence[Submitted]) -> list[tuple[Submitt
         try:
             found |= site_of(_profile_of(search, folder)).states([job.id for job in its])
         except ClusterError as error:
-            raise ClusterError(f"{_named(search, folder, its)} cannot be looked up: {error}") from error
+            raise ClusterError(
+                f"{_named(search, folder, its)} cannot be looked up: {error}. If that cluster is no more, "
+                f"remove {search.workdir / JOBS_FILE}"
+            ) from error
     return [(job, found.get(job.id, JobState("ended", live=False))) for job in jobs]
 
 

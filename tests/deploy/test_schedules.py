@@ -170,10 +170,8 @@ def test_a_chain_of_slurm_jobs_has_one_next_job_however_often_it_is_requeued(sha
         script.write_text(
             text.replace("--cpus-per-task=8", "--cpus-per-task=1").replace("--mem=24G", "--mem=99M")
         )
-        _put(
-            place,
-            {"tailshard": f"touch {place}/ran-$SLURM_JOB_ID; while [ ! -e {place}/end ]; do sleep 1; done"},
-        )
+        lasts = f"while [ ! -e {place}/end-$SLURM_JOB_ID ]; do sleep 1; done"
+        _put(place, {"tailshard": f"touch {place}/ran-$SLURM_JOB_ID; {lasts}"})
 
         def queue() -> set[tuple[str, ...]]:
             lines = cluster.run("squeue", "--noheader", "--format=%i|%T|%k").stdout.splitlines()
@@ -210,7 +208,7 @@ def test_a_chain_of_slurm_jobs_has_one_next_job_however_often_it_is_requeued(sha
         ((next_, *_),) = [job for job in queue() if job[0] != first]
         assert queue() == {running, (next_, "PENDING", f"after {first}")}
 
-        (place / "end").touch()
+        (place / f"end-{first}").touch()
         cluster.wait("the next one runs", (place / f"ran-{next_}").exists, 60)
         assert f"after {next_}" in {comment for *_, comment in queue()}
         cluster.run("scancel", "--name=tailshard-update", "--user=root")

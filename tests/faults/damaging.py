@@ -243,7 +243,7 @@ def damage_outputs(setting: Setting, count: int) -> list[Disturbance]:
     for number in range(count):
         name = list(OUTPUTS)[number % len(OUTPUTS)]
         stage, pattern = OUTPUTS[name]
-        damage = DAMAGES[number // len(OUTPUTS) % len(DAMAGES)]
+        damage = DAMAGES[number % len(DAMAGES)]
         with setting.copied(f"output-{number}") as workdir:
             hit = one_of(sorted(path for path in workdir.glob(pattern) if path.is_file()), random)
             what = do_damage(hit, damage, random)

@@ -24,6 +24,9 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_IN_A_STAGE: Mapping[Kind, int] = {"Dask worker": 3, "Ray worker": 8}
 """Of one run: a task is given up with the fourth worker that dies of it, and a small run has few tasks."""
 
+LONGEST_RUN = 600
+"""Seconds for which a run is disturbed, at most: then it is waited for, or hangs."""
+
 STAGES_OF_DASK = ("ingest", "score", "histogram")
 
 Say = Callable[[str], None]
@@ -116,7 +119,8 @@ def _one_run(
 ) -> list[Disturbance]:
     driver = Driver(search)
     done: list[Disturbance] = []
-    while driver.is_running and len(done) < kills:
+    until = time.monotonic() + LONGEST_RUN
+    while driver.is_running and len(done) < kills and time.monotonic() < until:
         # A training worker takes a while to start, and must get on between.
         longest = 4 * pause if driver.phase == "train" else pause
         delay = float(random.uniform(0.1, longest))
@@ -152,8 +156,10 @@ def kill_once(
     if driver.wait_for(moment.phase) is None:
         driver.end()
         return []
-    found = []
+    found, until = [], time.monotonic() + LONGEST_RUN
     while driver.is_running and not (found := of_kind(driver.descendants(), kind)):
+        if time.monotonic() > until:
+            break
         time.sleep(0.1)
     time.sleep(moment.delay)
     stage = STAGE_OF[driver.phase or moment.phase]

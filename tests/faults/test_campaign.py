@@ -17,7 +17,7 @@ from .record import Disturbance
 
 pytestmark = pytest.mark.slow
 
-KILLS = {"drivers": 6, "workers": 41}
+KILLS = {"drivers": 6, "workers": 44}
 SEED = 1
 
 
@@ -64,7 +64,7 @@ def test_damaged_shards_are_noticed_by_everybody_who_reads_them(campaign: Campai
 
 
 def test_damaged_outputs_are_made_again_or_refused(campaign: Campaign) -> None:
-    _good(campaign.outputs(9), 9)
+    _good(campaign.outputs(18), 18)
 
 
 def test_full_and_read_only_disks_end_in_a_clear_error(campaign: Campaign) -> None:

@@ -150,6 +150,7 @@ def _of_a_worker(profile: SlurmProfile, resources: Resources, settings: dict[str
         "cores": resources.cpus,
         "processes": resources.cpus,
         "memory": resources.memory,
+        "job_cpu": resources.cpus,
         "job_mem": f"{mebibytes(resources.memory)}M",
         # They come below; here the user's configuration of Dask would have a say.
         "job_directives_skip": ["#SBATCH -A ", "#SBATCH -p ", "#SBATCH -t "],

@@ -1,6 +1,7 @@
 """A function called for every slot on the Dask workers; what one slot meets does not stop the others."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ClusterError, TailshardError, scheduler_gone
@@ -9,7 +10,9 @@ from ..progress import Progress
 from .catalog import Slot
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
+
+_STOP_SECONDS = 60
 
 Result = TypeVar("Result")
 
@@ -35,6 +38,8 @@ def each_slot(
         In any order.
     progress
         Told the number of slots that are done.
+
+    A caller that stops early gets back control when no task writes any more.
 
     Yields
     ------
@@ -63,4 +68,17 @@ def each_slot(
                 raise scheduler_gone(what) from error
             progress(what, done, len(slots))
     finally:
-        client.cancel(list(pending))
+        _stop(client, list(pending))
+
+
+def _stop(client: "Client", futures: "Sequence[Future]") -> None:
+    """Cancel tasks. Those that have begun cannot be stopped, and may write: they are waited for."""
+    from distributed import CancelledError, wait
+
+    if not futures or client.status != "running":
+        return
+    with suppress(CancelledError, TimeoutError, OSError):
+        begun = {key for keys in client.processing().values() for key in keys}
+        client.cancel([future for future in futures if future.key not in begun])
+        wait([future for future in futures if future.key in begun], timeout=_STOP_SECONDS)
+    client.cancel(list(futures))

@@ -111,7 +111,7 @@ def api(server: Server, monkeypatch: pytest.MonkeyPatch) -> Api:
     return connect("tailshard")
 
 
-@pytest.mark.parametrize("trouble", [429, 500, 503, "hangs up"])
+@pytest.mark.parametrize("trouble", [429, 500, 503, "hangs up", "breaks off"])
 def test_what_a_server_does_not_answer_is_asked_again(server: Server, api: Api, trouble: int | str) -> None:
     server.troubles = {f"{JOBS}/demo": [trouble], JOBS: [trouble]}
     assert api.find("batch/v1", "Job", "demo") == JOB
@@ -136,8 +136,7 @@ def test_a_log_is_read_once_and_empty_where_its_node_is_lost(server: Server, api
     server.troubles = {POD: ["hangs up"]}
     assert api.log("demo") == "first\nsecond\n"
     server.troubles = {POD: ["breaks off"]}
-    with pytest.raises(UnreachableError, match="cannot read the log of pod demo"):
-        api.log("demo")
+    assert api.log("demo") == ""
 
 
 def test_a_conductor_that_cannot_reach_kubernetes_leaves_the_run_to_the_next_pod(

@@ -109,7 +109,7 @@ def test_a_run_waits_for_a_full_cluster_as_long_as_its_deadlines_allow(train: Ob
         walltime = profile.stages.of(stage).walltime.total_seconds()
         assert _deadline(driver) == walltime + 7200
         if stage in ("ingest", "score", "histogram"):
-            assert where[stage].dask.start_timeout == _deadline(driver)
+            assert where[stage].dask.start_timeout == _deadline(driver) - profile.start_timeout
     tries = its["train"]["spec"]["backoffLimit"] + 1 if train else 1
     assert tries == (2 if train else 1)
     longest = sum(map(_deadline, its.values())) + (tries - 1) * _deadline(its["train"])

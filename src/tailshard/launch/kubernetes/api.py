@@ -46,7 +46,7 @@ class Api:
         # A log may be on a node that is lost, which is an error of the server, too, and no reason to wait.
         settings = deepcopy(client.configuration)
         if settings.retries is not None:
-            settings.retries = settings.retries.new(status_forcelist=())
+            settings.retries = settings.retries.new(total=1, status_forcelist=())
         self._logs = ApiClient(settings)
 
     def apply(self, wanted: Object, dry_run: bool = False) -> Object:
@@ -123,9 +123,11 @@ class Api:
                     pod, self.namespace, _preload_content=False, _request_timeout=_SECONDS
                 )
                 return str(response.data.decode(errors="replace"))
+        except UnreachableError:
+            return ""  # whether Kubernetes itself is away, the next look at an object tells
         except ClusterError as error:
             cause = error.__cause__
-            if isinstance(cause, ApiException) and cause.status in (400, 404, *_BUSY):
+            if isinstance(cause, ApiException) and cause.status in (400, 404):
                 return ""
             raise
 
@@ -146,8 +148,14 @@ class Api:
             raise ClusterError(f"this Kubernetes knows no {kind}; it needs {needed}") from error
 
     def _call(self, what: str, call: Callable[..., Any], **arguments: Any) -> Object:
+        from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
         with _told(f"{what} in namespace {self.namespace}"):
-            answer = call(**arguments, _request_timeout=_SECONDS)
+            try:
+                answer = call(**arguments, _request_timeout=_SECONDS)
+            except (ProtocolError, ReadTimeoutError):
+                # It broke off in the middle: what is tried again below is only what has not begun.
+                answer = call(**arguments, _request_timeout=_SECONDS)
         plain: Object = answer.to_dict()
         return plain
 
@@ -172,12 +180,13 @@ def connect(namespace: str, context: str | None = None, *, patient: bool = False
         # All that is asked for may be asked for twice: objects have names, and `create` takes what is there.
         settings.retries = Retry(
             total=_PATIENT_RETRIES if patient else _RETRIES,
-            other=0,  # a certificate that is wrong stays wrong
             allowed_methods=None,
             status_forcelist=_BUSY,
             raise_on_status=False,
             backoff_factor=1,
             backoff_max=_LONGEST_PAUSE,
+            # A server that wants an hour does not get it, and one that wants a second gets more.
+            respect_retry_after_header=False,
         )
         if not patient:  # each try is a line of the log, which nobody has asked for
             logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

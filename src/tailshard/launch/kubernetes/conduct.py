@@ -6,6 +6,7 @@ is: a conductor that takes over from a lost one goes on where that was.
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...errors import ClusterError
@@ -59,8 +60,11 @@ def conduct(api: Api, run: str, after: Sequence[str], steps: Sequence[Mapping[st
             except UnreachableError:
                 raise
             except ClusterError:
-                _stop(api, driver)
-                _remove(api, cluster)
+                # Whatever may not be removed must not hide why.
+                with suppress(ClusterError):
+                    _stop(api, driver)
+                with suppress(ClusterError):
+                    _remove(api, cluster)
                 raise
         if cluster not in clusters[number + 1 :]:
             _remove(api, cluster)

@@ -62,8 +62,9 @@ def shared(profile: KubernetesProfile, run: Run, its: Sequence[Step], after: Seq
     for stage, cluster in cluster_names(profile, run).items():
         address = f"tls://{cluster}-scheduler:{SCHEDULER_PORT}"
         # Work begins with the first worker, and the others join. Where the cluster is full it waits for that
-        # one for as long as its own pod may take.
-        where[stage]["dask"] = {"address": address, "workers": 1, "start_timeout": longest(profile, stage)}
+        # one, and says so before the time of its own pod is over.
+        seconds = profile.stages.of(stage).walltime.total_seconds()
+        where[stage]["dask"] = {"address": address, "workers": 1, "start_timeout": seconds}
     ray = profile.ray.model_dump(mode="json")
     where["train"]["ray"] = {**ray, "address": "auto"} if on_several_nodes(profile) else ray
     return {

@@ -10,7 +10,7 @@ from ...errors import ClusterError
 from ...progress import Progress, silent
 from ..profile import KubernetesProfile
 from ..site import Job, JobState, Order
-from .api import Api, connect
+from .api import Api, UnreachableError, connect
 from .conduct import owned
 from .manifests import Step, as_yaml, certificate, conductor, parcel, shared, steps
 from .parcel import unpack
@@ -20,6 +20,7 @@ from .states import component_of, ending_of, has_refused, has_succeeded, in_word
 from .watch import LOOK_SECONDS
 
 _CONDUCTOR = ("batch/v1", "Job")
+_LOOKS_AT_WHAT_IS_LEFT = 5
 
 
 class KubernetesSite:
@@ -78,7 +79,18 @@ class KubernetesSite:
 
     def follow(self, identifier: str, progress: Progress = silent) -> None:
         """Wait for a run, and pass on what its conductor says; the deadline of its Job bounds the time."""
+        # That may be hours, in which a control plane is upgraded.
+        self._api = connect(self.profile.namespace, self.profile.context, patient=True)
+        try:
+            self._follow(identifier, progress)
+        except UnreachableError as error:
+            raise UnreachableError(
+                f"{error}; run {identifier} goes on by itself: launch again with --follow to listen to it"
+            ) from error
+
+    def _follow(self, identifier: str, progress: Progress) -> None:
         told: dict[str, int] = {}
+        looks = 0
         while (job := self._api.find(*_CONDUCTOR, identifier)) is not None:
             state = self._state(identifier, job)
             for pod in self._pods_of(identifier, "conductor"):
@@ -87,9 +99,11 @@ class KubernetesSite:
                 for line in lines[told.get(name, 0) :]:
                     progress(line, 0, 0)
                 told[name] = max(told.get(name, 0), len(lines))
-            if state.word == "Failed":
+            # What was removed with the step that failed is gone a moment later.
+            looks += state.remains
+            if state.word == "Failed" and (not state.remains or looks > _LOOKS_AT_WHAT_IS_LEFT):
                 raise ClusterError(f"run {identifier} failed: {state.detail}")
-            if not state.live:
+            if state.word == "Succeeded":
                 return
             time.sleep(LOOK_SECONDS)
         raise ClusterError(f"run {identifier} was cancelled")
@@ -144,7 +158,9 @@ class KubernetesSite:
     def _goes_on(self, name: str, pods: Sequence[Object]) -> bool:
         """Tell whether anything of a run that has failed still runs or waits: its conductor was cut short."""
         jobs = self._api.labelled("batch/v1", "Job", {"app.kubernetes.io/instance": name})
-        return any(ending_of(job) is None for job in jobs) or any(map(stays, pods))
+        # Its own Job ends a moment after its pod.
+        others = [job for job in jobs if job["metadata"]["name"] != name]
+        return any(ending_of(job) is None for job in others) or any(map(stays, pods))
 
     def _why(self, conductors: Sequence[Object]) -> str:
         """Give what a conductor said at its end, or what has become of its pod."""
