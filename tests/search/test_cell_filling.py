@@ -1,5 +1,8 @@
+from functools import partial
+
 import numpy as np
 import pytest
+from tests.allocated import least_peak
 
 from tailshard.features.names import physics_blocks
 from tailshard.search.cell_filling import BLOCKS, Binning, CellSums, add_sums, fill_slot_cells
@@ -104,9 +107,6 @@ def test_errors_by_kind_of_cell_are_summed_with_their_squares(tmp_path, small, c
 
 
 def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
-    import gc
-    import tracemalloc
-
     from tailshard.store.catalog import Slot
     from tailshard.store.layout import Geometry
     from tailshard.store.write import create_arrays, write_slot
@@ -125,17 +125,9 @@ def test_memory_follows_the_chunk_whatever_the_slot_holds(tmp_path) -> None:
         written = write_slot(store, "zjets", 0, geometry, columns, np.full(events, 3, np.uint8))
         slot = Slot.model_construct(channel="zjets", index=0, rows=written.rows)
         binning = Binning(np.zeros(529), np.full(529, 2.0), 30)
-        fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)  # compiles
-        gc.collect()
-        gc.freeze()  # or what earlier tests have left decides how often garbage is collected
-        runs = []
-        for _ in range(3):  # what other threads of this process allocate meanwhile counts, too
-            tracemalloc.start()
-            found = fill_slot_cells(binning, False, store, geometry, slot, 1.0, ("test",), True)
-            runs.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-        peaks.append(min(runs))
-        gc.unfreeze()
+        sums = partial(fill_slot_cells, binning, False, store, geometry, slot, 1.0, ("test",), True)
+        found = sums()  # compiles
+        peaks.append(least_peak(sums))
         assert found.values[:, 16].tolist() == [events] * 529
         assert found.products[0, 528] == events
     fixed, chunk, columns_of_slot = 529 * (529 + 64) * 8, 128 * 529 * 4, 2048 * 16
